@@ -1,0 +1,44 @@
+"""Where the work runs: choosing a torch device and how many tokens one batch may hold there."""
+
+import torch
+
+from workbench.errors import ChoiceError
+
+__all__ = ["pick_device", "token_budget"]
+
+
+def pick_device(device: str | torch.device | None = None) -> torch.device:
+    """Return ``device``, or when it is None the best there is: cuda, mps, xpu, npu or cpu.
+
+    Raises:
+        ChoiceError: the name is no torch device, or this machine does not have it; lists what it has.
+    """
+    available = _available()
+    if device is None:
+        return torch.device(available[0])
+    try:
+        wanted = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ChoiceError(f"Unknown device {device!r}. Choose one of: {', '.join(map(repr, available))}.") from error
+    if wanted.type != "meta" and wanted.type not in {name.partition(":")[0] for name in available}:
+        raise ChoiceError(f"Device {str(wanted)!r} is not available. Choose one of: {', '.join(map(repr, available))}.")
+    if wanted.type == "cuda" and wanted.index is not None and wanted.index >= torch.cuda.device_count():
+        raise ChoiceError(
+            f"Device {str(wanted)!r} is not available: this machine has {torch.cuda.device_count()} GPUs."
+        )
+    return wanted
+
+
+def token_budget(device: torch.device) -> int:
+    """Tokens in one batch, padding included: enough to fill the device, few enough to stay in its fast memory."""
+    return 2_048 if device.type == "cpu" else 32_768
+
+
+def _available() -> list[str]:
+    """Usable devices, the fastest first; the cpu is always the last."""
+    names = [
+        name
+        for name in ("cuda", "mps", "xpu", "npu")
+        if (backend := getattr(torch, name, None)) is not None and backend.is_available()
+    ]
+    return [*names, "cpu"]

@@ -1,0 +1,83 @@
+"""Every error and warning the workbench raises, and the one way to look a name up in a table of choices.
+
+WorkbenchError
+├── TextTypeError        (TypeError)    an input that is not text: names its index and type
+├── ChoiceError          (ValueError)   an unknown name: lists the names there are
+├── DependencyError      (ImportError)  an optional package is missing: says what to install
+├── ModelNotFoundError   (OSError)      no such model: says where it was looked for
+├── ModelFormatError     (ValueError)   a model folder that is damaged or not one we know
+│   └── UnsafeModelError                ... that asks to run code or to read outside itself
+├── WorkerError          (RuntimeError) a worker process raised or died: names it
+└── Cancelled                           the user stopped the work
+"""
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+__all__ = [
+    "Cancelled",
+    "ChoiceError",
+    "DependencyError",
+    "ModelFormatError",
+    "ModelNotFoundError",
+    "TextTypeError",
+    "TruncationWarning",
+    "UnsafeModelError",
+    "WorkbenchError",
+    "WorkerError",
+    "choose",
+]
+
+T = TypeVar("T")
+
+
+class WorkbenchError(Exception):
+    """Base of every error that the workbench raises on purpose."""
+
+
+class TextTypeError(WorkbenchError, TypeError):
+    """An input is not text; the message names its index and its type."""
+
+
+class ChoiceError(WorkbenchError, ValueError):
+    """A name is not among the known ones; the message lists them."""
+
+
+class DependencyError(WorkbenchError, ImportError):
+    """A feature needs a package that is not installed; the message says which extra brings it."""
+
+
+class ModelNotFoundError(WorkbenchError, OSError):
+    """A model was not found; the message lists the places that were tried."""
+
+
+class ModelFormatError(WorkbenchError, ValueError):
+    """A model folder is damaged, incomplete, or in no known format."""
+
+
+class UnsafeModelError(ModelFormatError):
+    """A model folder asks for code to be run or for a file outside the folder."""
+
+
+class WorkerError(WorkbenchError, RuntimeError):
+    """A worker process of a pool raised an exception or died."""
+
+
+class Cancelled(WorkbenchError):
+    """The user cancelled the work."""
+
+
+class TruncationWarning(UserWarning):
+    """Some texts were longer than the model's maximum and were cut."""
+
+
+def choose(what: str, name: object, choices: Mapping[str, T]) -> T:
+    """Return ``choices[name]``.
+
+    Raises:
+        ChoiceError: ``name`` is not a key; the message says what came and lists the keys.
+    """
+    if isinstance(name, str) and name in choices:
+        return choices[name]
+    known = ", ".join(repr(choice) for choice in choices) or "none"
+    raise ChoiceError(f"Unknown {what} {name!r}. Choose one of: {known}.")

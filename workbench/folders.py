@@ -1,0 +1,206 @@
+"""Safe reading and atomic writing of model folders: no path leaves the folder, no pickle runs, no save is half done."""
+
+import ctypes
+import json
+import logging
+import os
+import shutil
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from workbench.errors import ModelFormatError, UnsafeModelError
+
+__all__ = ["check_links", "inside", "load_state", "read_json", "save_state", "write_atomically", "write_json"]
+
+logger = logging.getLogger(__name__)
+
+MAX_JSON_BYTES = 32 * 2**20  # configuration files are a few kB; vocabularies in JSON reach some MB
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+
+
+def inside(folder: str | Path, name: str) -> Path:
+    """Return the path of ``name`` in ``folder``.
+
+    Raises:
+        UnsafeModelError: the name is absolute, climbs out with ``..``, or is a link that leads outside the folder.
+    """
+    folder, part = Path(folder), Path(name)
+    if part.is_absolute() or ".." in part.parts or "\\" in name or "\0" in name:
+        raise UnsafeModelError(f"{folder}: the path {name!r} leaves the model folder. Refusing to follow it.")
+    path = folder / part
+    real = path.resolve()
+    if not any(real.is_relative_to(root) for root in _roots(folder)):
+        raise UnsafeModelError(f"{path} is a link to {real}, outside the model folder. Copy the file into the folder.")
+    return path
+
+
+def check_links(folder: str | Path) -> None:
+    """Raise ``UnsafeModelError`` if a link directly in ``folder`` leads out of it."""
+    for entry in os.scandir(folder):
+        if entry.is_symlink():
+            inside(folder, entry.name)
+
+
+def _roots(folder: Path) -> list[Path]:
+    """Where files of ``folder`` may really lie: in it, or in the hub cache's blobs when it is a snapshot there."""
+    real = folder.resolve()
+    roots = [real]
+    for parent in real.parents:
+        if parent.name == "snapshots" and parent.parent.name.startswith("models--"):
+            roots.append(parent.parent / "blobs")
+    return roots
+
+
+def read_json(folder: str | Path, name: str) -> dict[str, Any]:
+    """Return the JSON object in ``folder / name``.
+
+    Raises:
+        ModelFormatError: missing, too large, not JSON, or not an object.
+        UnsafeModelError: the path leaves the folder.
+    """
+    path = inside(folder, name)
+    if not path.is_file():
+        raise ModelFormatError(f"{path} is missing. The model folder is incomplete: save or download it again.")
+    if (size := path.stat().st_size) > MAX_JSON_BYTES:
+        raise ModelFormatError(f"{path} has {size:,} bytes; a configuration has at most {MAX_JSON_BYTES:,}.")
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ModelFormatError(f"{path} is not valid JSON ({error}). Save or download the model again.") from error
+    if not isinstance(value, dict):
+        raise ModelFormatError(f"{path} holds a {type(value).__name__}; expected a JSON object.")
+    return value
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write ``value`` as indented UTF-8 JSON."""
+    Path(path).write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def load_state(folder: str | Path) -> dict[str, torch.Tensor]:
+    """Return the tensors saved in ``folder``: safetensors if there, else a pickle restricted to tensors.
+
+    Raises:
+        ModelFormatError: no weights, or damaged ones.
+        UnsafeModelError: the pickle holds anything but tensors.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    safe, pickled = (inside(folder, name) for name in WEIGHTS)
+    if safe.is_file():
+        try:
+            return load_file(safe)
+        except (SafetensorError, OSError, ValueError) as error:
+            raise ModelFormatError(f"{safe} is damaged ({error}). Download or save the model again.") from error
+    if pickled.is_file():
+        return _load_pickle(pickled)
+    raise ModelFormatError(f"{folder} holds neither {WEIGHTS[0]} nor {WEIGHTS[1]}. Save or download the model again.")
+
+
+def _load_pickle(path: Path) -> dict[str, torch.Tensor]:
+    from pickle import UnpicklingError
+
+    warnings.warn(
+        f"{path} is a pickle; it is read as tensors only. Save the model again to get safetensors.", stacklevel=4
+    )
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
+        raise UnsafeModelError(f"{path} holds more than tensors, which could run code. Refusing to load it.") from error
+    except (RuntimeError, EOFError, OSError, ValueError) as error:
+        raise ModelFormatError(f"{path} is damaged ({error}). Download or save the model again.") from error
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise ModelFormatError(f"{path} does not hold a table of tensors.")
+    return state
+
+
+def save_state(folder: str | Path, state: dict[str, torch.Tensor], safe_serialization: bool = True) -> None:
+    """Write tensors to ``folder`` as safetensors, or as a torch pickle when asked."""
+    from safetensors.torch import save_file
+
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    if safe_serialization:
+        save_file(state, Path(folder) / WEIGHTS[0], metadata={"format": "pt"})
+    else:
+        torch.save(state, Path(folder) / WEIGHTS[1])
+
+
+@contextmanager
+def write_atomically(target: str | Path) -> Iterator[Path]:
+    """Give a fresh folder beside ``target`` to write into, and put it in place when the block ends well.
+
+    Whatever was in ``target`` and is not written anew is kept (a checkpoint's optimizer state, a user's notes).
+    If the block raises or the process is killed, ``target`` is as it was.
+    """
+    target = Path(target).resolve()
+    if Path.cwd().is_relative_to(target):
+        raise ValueError(f"{target} is the working directory or holds it. Save to a folder of its own.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        yield fresh
+        fresh.chmod(0o777 & ~_umask())
+        if target.exists():
+            _keep_others(target, fresh)
+            _swap(fresh, target)  # what was in target is removed below
+        else:
+            os.replace(fresh, target)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _swap(fresh: Path, target: Path) -> None:
+    """Exchange two folders: in one step where the system can (Linux), else in two renames."""
+    exchange = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None) if sys.platform == "linux" else None
+    here, exchange_flag = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    if exchange and exchange(here, os.fsencode(fresh), here, os.fsencode(target), exchange_flag) == 0:
+        return
+    old = fresh.with_name(fresh.name + ".old")
+    os.replace(target, old)
+    os.replace(fresh, target)
+    os.replace(old, fresh)
+
+
+def _keep_others(old: Path, fresh: Path) -> None:
+    """Hard-link (or copy) what ``old`` has and ``fresh`` has not, except weights in the other format and old modules."""
+    replaced = {*WEIGHTS, "modules.json"} | {entry["path"] for entry in _modules(old)}
+    for entry in old.iterdir():
+        if entry.name in replaced or (fresh / entry.name).exists():
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.copytree(entry, fresh / entry.name, symlinks=True, copy_function=_link)
+        else:
+            _link(entry, fresh / entry.name)
+
+
+def _link(source: str | Path, target: str | Path) -> None:
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:
+        shutil.copy2(source, target, follow_symlinks=False)
+
+
+def _modules(folder: Path) -> list[dict[str, Any]]:
+    try:
+        entries = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    return (
+        [entry for entry in entries if isinstance(entry, dict) and entry.get("path")]
+        if isinstance(entries, list)
+        else []
+    )
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

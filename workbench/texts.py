@@ -1,0 +1,122 @@
+"""One normaliser for everything a person may pass as texts: a list, a column, an array, a generator."""
+
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence, Set
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from workbench.errors import TextTypeError
+
+__all__ = ["as_pairs", "as_texts", "clean", "is_stream", "iter_texts", "unique"]
+
+
+def as_texts(inputs: Any, *, accept: tuple[type, ...] = (), name: str = "sentences") -> tuple[list[Any], bool]:
+    """Return ``inputs`` as a list of checked texts, and whether it was one text.
+
+    Args:
+        inputs: one text, or any iterable of texts: list, tuple, numpy array, pandas Series, ``datasets`` column,
+            generator. Sets and mappings are refused, since they have no order of rows.
+        accept: further types a row may have (a router's ``dict``, an image).
+        name: what the argument is called in error messages.
+
+    Raises:
+        TextTypeError: a row is not a text; names its index and type.
+    """
+    if isinstance(inputs, (str, *accept)):
+        check_text(inputs, 0, accept)
+        return [inputs], True
+    if isinstance(inputs, np.ndarray) and inputs.ndim == 0 and isinstance(inputs.item(), str):
+        return [inputs.item()], True
+    return list(iter_texts(inputs, accept=accept, name=name)), False
+
+
+def iter_texts(inputs: Any, *, accept: tuple[type, ...] = (), name: str = "sentences") -> Iterator[Any]:
+    """Yield the checked texts of an iterable one by one; see ``as_texts``."""
+    if isinstance(inputs, (bytes, bytearray, Mapping, Set)) or not isinstance(inputs, Iterable):
+        hint = " Its order is not defined: pass a list." if isinstance(inputs, (Mapping, Set)) else ""
+        raise TextTypeError(f"{name} must be a string or an iterable of strings, not {_describe(inputs)}.{hint}")
+    for index, text in enumerate(inputs):
+        check_text(text, index, accept)
+        yield text
+
+
+def check_text(text: object, index: int, accept: tuple[type, ...] = ()) -> None:
+    """Raise ``TextTypeError`` naming ``index`` and the type, unless ``text`` is a string or of an accepted type."""
+    if not isinstance(text, (str, *accept)):
+        raise TextTypeError(
+            f"Row {index} is {_describe(text)}; every row must be a string. "
+            "Drop or fill missing values first, and convert numbers with str()."
+        )
+
+
+def as_pairs(inputs: Any, *, name: str = "sentences") -> tuple[list[tuple[str, str]], bool]:
+    """Return ``inputs`` as a list of checked (text, text) pairs, and whether it was one pair.
+
+    Raises:
+        TextTypeError: a row is not two texts; names its index, what it holds, and the side that is wrong.
+    """
+    if isinstance(inputs, (str, bytes, bytearray, Mapping, Set)) or not isinstance(inputs, Iterable):
+        raise TextTypeError(f"{name} must be a pair of strings or an iterable of pairs, not {_describe(inputs)}.")
+    rows = list(inputs)
+    single = len(rows) == 2 and all(isinstance(row, str) for row in rows)
+    if single:
+        return [(rows[0], rows[1])], True
+    pairs: list[tuple[str, str]] = []
+    for index, row in enumerate(rows):
+        if isinstance(row, (str, bytes)) or not isinstance(row, (Sequence, np.ndarray)):
+            raise TextTypeError(f"Row {index} is {_describe(row)}; every row must be a pair of strings.")
+        if len(row) != 2:
+            raise TextTypeError(f"Row {index} holds {len(row)} values; every row must be a pair of two strings.")
+        for side, text in zip(("first", "second"), row, strict=True):
+            if not isinstance(text, str):
+                raise TextTypeError(f"Row {index}: the {side} value is {_describe(text)}; both must be strings.")
+        pairs.append((row[0], row[1]))
+    return pairs, False
+
+
+def is_stream(inputs: object) -> bool:
+    """Whether ``inputs`` can be read only once, from front to back (a generator, an open file)."""
+    return isinstance(inputs, Iterator)
+
+
+def slices(rows: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    """Yield consecutive lists of at most ``size`` rows."""
+    rest = iter(rows)
+    while part := list(islice(rest, size)):
+        yield part
+
+
+def unique(rows: Sequence[Any]) -> tuple[list[Any], npt.NDArray[np.intp]]:
+    """Return the distinct rows in order of first appearance, and for every row the position of its twin there."""
+    seen: dict[Hashable, int] = {}
+    inverse = np.empty(len(rows), np.intp)
+    for index, row in enumerate(rows):
+        inverse[index] = seen.setdefault(_key(row), len(seen))
+    if len(seen) == len(rows):
+        return list(rows), inverse
+    first = np.empty(len(seen), np.intp)
+    first[inverse[::-1]] = np.arange(len(rows) - 1, -1, -1)
+    return [rows[index] for index in first], inverse
+
+
+def clean(texts: list[Any]) -> list[Any]:
+    """Replace lone surrogates, which no tokenizer takes, by U+FFFD; other texts are returned as they are."""
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError:
+        return [text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for text in texts]
+    return texts
+
+
+def _key(row: Any) -> Hashable:
+    if isinstance(row, (str, tuple)):
+        return row
+    return tuple(row.items()) if isinstance(row, dict) else id(row)
+
+
+def _describe(value: object) -> str:
+    """The type of a value in words, with the value itself where it is short and safe to show."""
+    kind = type(value).__name__
+    return f"None ({kind})" if value is None else f"{kind} ({value})" if isinstance(value, (int, float)) else kind

@@ -1,0 +1,141 @@
+"""Texts to token ids, unpadded: tokenise once, then cut batches of any shape. Safe to use from many threads."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from workbench.texts import clean
+
+if TYPE_CHECKING:
+    from tokenizers import Encoding, Tokenizer
+    from transformers import PreTrainedTokenizerBase
+
+__all__ = ["TokenRows", "Tokens"]
+
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class TokenRows:
+    """Rows of token ids of different lengths, laid end to end: row i is ``ids[starts[i]:starts[i + 1]]``."""
+
+    columns: dict[str, npt.NDArray[np.int32]]  # "input_ids" and, where the model has them, "token_type_ids"
+    starts: IntArray  # (rows + 1,)
+    cut: int = 0  # how many rows were longer than the maximum
+
+    @property
+    def lengths(self) -> IntArray:
+        """Tokens per row, special tokens included: (rows,)."""
+        return np.diff(self.starts)
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def padded(self, rows: IntArray, fill: dict[str, int], *, left: bool = False) -> dict[str, torch.Tensor]:
+        """Return the given rows as (rows, longest) tensors, with an ``attention_mask`` that is 1 on tokens."""
+        lengths = self.lengths[rows]
+        width = int(lengths.max(initial=0))
+        place = np.arange(width)[None, :]  # (1, longest)
+        mask = place >= width - lengths[:, None] if left else place < lengths[:, None]  # (rows, longest)
+        source = (self.starts[:-1][rows][:, None] + place - ((width - lengths[:, None]) if left else 0))[mask]
+        batch = {}
+        for name, flat in self.columns.items():
+            block = np.full(mask.shape, fill[name], np.int64)
+            block[mask] = flat[source]
+            batch[name] = torch.from_numpy(block)
+        batch["attention_mask"] = torch.from_numpy(mask.astype(np.int64))
+        return batch
+
+    def flat(self, rows: IntArray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the ids of the given rows end to end, and where each row starts (an ``EmbeddingBag``'s input)."""
+        lengths = self.lengths[rows]
+        ends = np.cumsum(lengths)
+        starts = ends - lengths
+        ids = self.columns["input_ids"]
+        if len(rows) and np.array_equal(rows, np.arange(rows[0], rows[0] + len(rows))):
+            part = ids[self.starts[rows[0]] : self.starts[rows[-1] + 1]]
+        else:
+            part = ids[np.repeat(self.starts[:-1][rows] - starts, lengths) + np.arange(lengths.sum())]
+        return torch.from_numpy(part), torch.from_numpy(starts)
+
+
+class Tokens:
+    """A tokenizer made safe: its truncation and padding are set on private copies, never changed while in use.
+
+    Args:
+        tokenizer: a transformers tokenizer, with a Rust backend or without one.
+    """
+
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase") -> None:
+        self.tokenizer = tokenizer
+        self._lock = Lock()
+        self._copies: dict[tuple[object, ...], Tokenizer] = {}
+
+    def rows(self, texts: Sequence[str] | Sequence[tuple[str, str]], max_length: int | None) -> TokenRows:
+        """Tokenise texts or pairs of texts, cutting each row to ``max_length`` tokens, special tokens included."""
+        names = [name for name in self.tokenizer.model_input_names if name in ("input_ids", "token_type_ids")]
+        if getattr(self.tokenizer, "backend_tokenizer", None) is None:
+            return self._slow_rows(texts, max_length, names)
+        encodings = self._copy(max_length).encode_batch(_cleaned(texts))
+        cut = sum(1 for encoding in encodings if encoding.overflowing) if max_length else 0
+        return pack(encodings, names, cut)
+
+    def counts(self, texts: Sequence[str] | Sequence[tuple[str, str]]) -> IntArray:
+        """Tokens per text, special tokens included, before anything is cut: (texts,)."""
+        return self.rows(texts, None).lengths
+
+    def _copy(self, max_length: int | None) -> "Tokenizer":
+        tokenizer = self.tokenizer
+        key = (len(tokenizer), max_length, tokenizer.truncation_side)
+        with self._lock:
+            if key not in self._copies:
+                from tokenizers import Tokenizer
+
+                copy = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())  # type: ignore[attr-defined]
+                copy.no_padding()
+                copy.no_truncation()
+                if max_length is not None:
+                    copy.enable_truncation(max_length, direction=tokenizer.truncation_side)
+                self._copies[key] = copy
+            return self._copies[key]
+
+    def _slow_rows(self, texts: Sequence[Any], max_length: int | None, names: list[str]) -> TokenRows:
+        """The same with a tokenizer written in Python, which is used by one thread at a time."""
+        texts = _cleaned(texts)
+        columns = list(zip(*texts, strict=True)) if texts and isinstance(texts[0], tuple) else [texts]
+        with self._lock:
+            whole = self.tokenizer(*map(list, columns), truncation=False, verbose=False)["input_ids"]
+            batch = self.tokenizer(*map(list, columns), truncation=max_length is not None, max_length=max_length)
+        cut = sum(len(all_) > len(kept) for all_, kept in zip(whole, batch["input_ids"], strict=True))
+        lengths = [len(row) for row in batch["input_ids"]]
+        flat = {name: np.fromiter(chain.from_iterable(batch[name]), np.int32) for name in names if name in batch}
+        return TokenRows(flat, np.cumsum([0, *lengths]), cut)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"tokenizer": self.tokenizer}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["tokenizer"])  # type: ignore[misc]
+
+
+def pack(encodings: "list[Encoding]", names: Sequence[str] = ("input_ids",), cut: int = 0) -> TokenRows:
+    """Lay the encodings of a Rust tokenizer end to end."""
+    attribute = {"input_ids": "ids", "token_type_ids": "type_ids"}
+    rows = {name: [getattr(encoding, attribute[name]) for encoding in encodings] for name in names}
+    lengths = np.fromiter(map(len, rows["input_ids"]), np.int64, len(encodings))
+    starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+    flat = {name: np.fromiter(chain.from_iterable(row), np.int32, int(starts[-1])) for name, row in rows.items()}
+    return TokenRows(flat, starts, cut)
+
+
+def _cleaned(texts: Sequence[Any]) -> list[Any]:
+    if texts and isinstance(texts[0], tuple):
+        sides = [clean(list(side)) for side in zip(*texts, strict=True)]
+        return list(zip(*sides, strict=True))
+    return clean(list(texts))
