@@ -1,0 +1,193 @@
+"""Blocks that change one vector at a time: Dense, Normalize, Dropout and LayerNorm, and the table of activations."""
+
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from workbench.errors import UnsafeModelError
+from workbench.models.base import Features, Module
+
+__all__ = ["ACTIVATIONS", "Dense", "Dropout", "LayerNorm", "Normalize", "activation", "activation_name"]
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    f"{kind.__module__}.{kind.__qualname__}": kind
+    for kind in (
+        *(nn.CELU, nn.ELU, nn.GELU, nn.Hardshrink, nn.Hardsigmoid, nn.Hardswish, nn.Hardtanh, nn.Identity),
+        *(nn.LeakyReLU, nn.LogSigmoid, nn.Mish, nn.PReLU, nn.ReLU, nn.ReLU6, nn.RReLU, nn.SELU, nn.SiLU),
+        *(nn.Sigmoid, nn.Softplus, nn.Softshrink, nn.Softsign, nn.Tanh, nn.Tanhshrink),
+    )
+}
+"""Every activation that a model folder may name, by the full name under which it is written."""
+
+_BY_SHORT_NAME = {f"torch.nn.{kind.__name__}": kind for kind in ACTIVATIONS.values()}
+_TANH = nn.Tanh()
+_SENTENCE = "sentence_embedding"
+
+
+def activation(name: str) -> nn.Module:
+    """Return the activation that a folder calls ``name``, such as ``torch.nn.modules.activation.Tanh``.
+
+    Raises:
+        UnsafeModelError: the name is not in ``ACTIVATIONS``; nothing is imported, and the message lists the choices.
+    """
+    kind = (ACTIVATIONS | _BY_SHORT_NAME).get(name) if isinstance(name, str) else None
+    if kind is None:
+        raise UnsafeModelError(
+            f"The model folder asks for the activation function {name!r}; known are: {', '.join(ACTIVATIONS)}."
+        )
+    return kind()
+
+
+def activation_name(module: nn.Module) -> str:
+    """Return the full name under which ``module`` is saved.
+
+    Raises:
+        ValueError: the activation could not be made again from its name: it is a class of the user's own, or one of
+            torch's with settings other than its defaults (``nn.ELU(alpha=2.0)``).
+    """
+    name = f"{type(module).__module__}.{type(module).__qualname__}"
+    if name not in ACTIVATIONS or repr(ACTIVATIONS[name]()) != repr(module):
+        raise ValueError(
+            f"The activation function {module!r} cannot be saved: a model folder holds only a name, and can name "
+            f"{', '.join(kind.__name__ for kind in ACTIVATIONS.values())} with their default settings. "
+            "Use one of these, or put your own into a block with save and load."
+        )
+    return name
+
+
+class _Renaming(Module):
+    """A block that reads one feature and writes another; folders name the two only where they are not the default."""
+
+    def __init__(self, module_input_name: str, module_output_name: str | None) -> None:
+        super().__init__()
+        self.module_input_name = module_input_name
+        self.module_output_name = module_output_name or module_input_name
+
+    def get_config_dict(self) -> dict[str, Any]:
+        config = super().get_config_dict()
+        later = {"module_input_name": _SENTENCE, "module_output_name": _SENTENCE, "use_residual": False}
+        return {key: value for key, value in config.items() if key not in later or value != later[key]}
+
+
+class Dense(_Renaming):
+    """A linear layer with an activation: ``activation(W x + b)``.
+
+    Args:
+        in_features: length of the vectors that come in.
+        out_features: length of the vectors that go out; the model's dimension if this is its last block.
+        bias: whether ``b`` is there.
+        activation_function: any module of one tensor, ``nn.Identity()`` or None for a plain linear map.
+        init_weight: first value of ``W``, shape (out_features, in_features).
+        init_bias: first value of ``b``, shape (out_features,).
+        module_input_name: the feature to read.
+        module_output_name: the feature to write; None writes where it reads.
+        use_residual: add the input (through a second linear map where the lengths differ) to the output.
+    """
+
+    config_keys: ClassVar[tuple[str, ...]] = (
+        *("in_features", "out_features", "bias", "activation_function"),
+        *("module_input_name", "module_output_name", "use_residual"),
+    )
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        activation_function: nn.Module | None = _TANH,
+        init_weight: Tensor | None = None,
+        init_bias: Tensor | None = None,
+        module_input_name: str = _SENTENCE,
+        module_output_name: str | None = None,
+        use_residual: bool = False,
+    ) -> None:
+        super().__init__(module_input_name, module_output_name)
+        self.in_features = in_features
+        self.out_features = out_features
+        self.bias = bias
+        self.use_residual = use_residual
+        self.activation_function = activation_function or nn.Identity()
+        self.linear = nn.Linear(in_features, out_features, bias=bias)
+        if use_residual and in_features != out_features:
+            self.residual = nn.Linear(in_features, out_features, bias=False)
+        first = {"weight": init_weight, "bias": init_bias if bias else None}
+        self.linear.load_state_dict({key: value for key, value in first.items() if value is not None}, strict=False)
+
+    def forward(self, features: Features, **kwargs: Any) -> Features:
+        """Map the last axis of the input feature: (…, in_features) to (…, out_features)."""
+        x = features[self.module_input_name]
+        y = self.activation_function(self.linear(x))
+        if self.use_residual:
+            y = y + (self.residual(x) if self.in_features != self.out_features else x)
+        features[self.module_output_name] = y
+        return features
+
+    def get_sentence_embedding_dimension(self) -> int:
+        """Length of the vectors this block gives."""
+        return self.out_features
+
+    def get_config_dict(self) -> dict[str, Any]:
+        """The constructor's arguments as JSON values, the activation by its full name."""
+        return super().get_config_dict() | {"activation_function": activation_name(self.activation_function)}
+
+    @classmethod
+    def _rename_config(cls, config: dict[str, Any]) -> dict[str, Any]:
+        name = config.get("activation_function")
+        return config if name is None else config | {"activation_function": activation(name)}
+
+
+class Normalize(_Renaming):
+    """Scale every vector to length 1, so that the dot product is the cosine."""
+
+    config_keys: ClassVar[tuple[str, ...]] = ("module_input_name", "module_output_name")
+
+    def __init__(self, module_input_name: str = _SENTENCE, module_output_name: str | None = None) -> None:
+        super().__init__(module_input_name, module_output_name)
+
+    def forward(self, features: Features, **kwargs: Any) -> Features:
+        """Divide by the Euclidean length along the last axis."""
+        features[self.module_output_name] = F.normalize(features[self.module_input_name], p=2, dim=-1)
+        return features
+
+    @classmethod
+    def load(cls, input_path: str | Path) -> Self:
+        """Make the block; the folders of earlier versions are empty or absent."""
+        return super().load(input_path) if (Path(input_path) / cls.config_file).exists() else cls()
+
+
+class Dropout(Module):
+    """Set each number of a sentence embedding to 0 with probability ``dropout`` while training (SimCSE's noise)."""
+
+    config_keys: ClassVar[tuple[str, ...]] = ("dropout",)
+
+    def __init__(self, dropout: float = 0.2) -> None:
+        super().__init__()
+        self.dropout = dropout
+        self.dropout_layer = nn.Dropout(dropout)
+
+    def forward(self, features: Features, **kwargs: Any) -> Features:
+        """Drop numbers in training mode; do nothing in evaluation mode."""
+        features[_SENTENCE] = self.dropout_layer(features[_SENTENCE])
+        return features
+
+
+class LayerNorm(Module):
+    """Layer normalisation of the sentence embedding, with a learned scale and shift (Ba et al., arXiv:1607.06450)."""
+
+    config_keys: ClassVar[tuple[str, ...]] = ("dimension",)
+
+    def __init__(self, dimension: int) -> None:
+        super().__init__()
+        self.dimension = dimension
+        self.norm = nn.LayerNorm(dimension)
+
+    def forward(self, features: Features, **kwargs: Any) -> Features:
+        """Normalise: (rows, dimension) to the same shape."""
+        features[_SENTENCE] = self.norm(features[_SENTENCE])
+        return features
+
+    def get_sentence_embedding_dimension(self) -> int:
+        """Length of the vectors this block gives."""
+        return self.dimension
