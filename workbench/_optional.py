@@ -5,6 +5,8 @@ from typing import Any
 
 from workbench.errors import DependencyError
 
+__all__ = ["require"]
+
 
 def require(module: str, *, extra: str) -> Any:
     """Import ``module``, or say which extra of this package brings it.

@@ -28,7 +28,7 @@ __all__ = [
     "choose",
 ]
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 class WorkbenchError(Exception):
@@ -63,7 +63,7 @@ class WorkerError(WorkbenchError, RuntimeError):
     """A worker process of a pool raised an exception or died."""
 
 
-class Cancelled(WorkbenchError):
+class Cancelled(WorkbenchError):  # noqa: N818 (not a fault)
     """The user cancelled the work."""
 
 
@@ -71,7 +71,7 @@ class TruncationWarning(UserWarning):
     """Some texts were longer than the model's maximum and were cut."""
 
 
-def choose(what: str, name: object, choices: Mapping[str, T]) -> T:
+def choose(what: str, name: object, choices: Mapping[str, _T]) -> _T:
     """Return ``choices[name]``.
 
     Raises:

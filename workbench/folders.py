@@ -17,7 +17,17 @@ import torch
 
 from workbench.errors import ModelFormatError, UnsafeModelError
 
-__all__ = ["check_links", "inside", "load_state", "read_json", "save_state", "write_atomically", "write_json"]
+__all__ = [
+    "MAX_JSON_BYTES",
+    "WEIGHTS",
+    "check_links",
+    "inside",
+    "load_state",
+    "read_json",
+    "save_state",
+    "write_atomically",
+    "write_json",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -51,11 +61,8 @@ def check_links(folder: str | Path) -> None:
 def _roots(folder: Path) -> list[Path]:
     """Where files of ``folder`` may really lie: in it, or in the hub cache's blobs when it is a snapshot there."""
     real = folder.resolve()
-    roots = [real]
-    for parent in real.parents:
-        if parent.name == "snapshots" and parent.parent.name.startswith("models--"):
-            roots.append(parent.parent / "blobs")
-    return roots
+    caches = [part.parent for part in real.parents if part.name == "snapshots"]
+    return [real, *(cache / "blobs" for cache in caches if cache.name.startswith("models--"))]
 
 
 def read_json(folder: str | Path, name: str) -> dict[str, Any]:
@@ -152,7 +159,7 @@ def write_atomically(target: str | Path) -> Iterator[Path]:
             _keep_others(target, fresh)
             _swap(fresh, target)  # what was in target is removed below
         else:
-            os.replace(fresh, target)
+            fresh.replace(target)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
 
@@ -164,13 +171,13 @@ def _swap(fresh: Path, target: Path) -> None:
     if exchange and exchange(here, os.fsencode(fresh), here, os.fsencode(target), exchange_flag) == 0:
         return
     old = fresh.with_name(fresh.name + ".old")
-    os.replace(target, old)
-    os.replace(fresh, target)
-    os.replace(old, fresh)
+    target.replace(old)
+    fresh.replace(target)
+    old.replace(fresh)
 
 
 def _keep_others(old: Path, fresh: Path) -> None:
-    """Hard-link (or copy) what ``old`` has and ``fresh`` has not, except weights in the other format and old modules."""
+    """Hard-link (or copy) what only ``old`` has, except weights in the other format and old modules."""
     replaced = {*WEIGHTS, "modules.json"} | {entry["path"] for entry in _modules(old)}
     for entry in old.iterdir():
         if entry.name in replaced or (fresh / entry.name).exists():

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from workbench.errors import TextTypeError
 
-__all__ = ["as_pairs", "as_texts", "clean", "is_stream", "iter_texts", "unique"]
+__all__ = ["as_pairs", "as_texts", "check_text", "clean", "is_stream", "iter_texts", "slices", "unique"]
 
 
 def as_texts(inputs: Any, *, accept: tuple[type, ...] = (), name: str = "sentences") -> tuple[list[Any], bool]:
@@ -98,7 +98,7 @@ def unique(rows: Sequence[Any]) -> tuple[list[Any], npt.NDArray[np.intp]]:
         return list(rows), inverse
     first = np.empty(len(seen), np.intp)
     first[inverse[::-1]] = np.arange(len(rows) - 1, -1, -1)
-    return [rows[index] for index in first], inverse
+    return [rows[index] for index in first.tolist()], inverse
 
 
 def clean(texts: list[Any]) -> list[Any]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["TokenRows", "Tokens"]
+__all__ = ["IntArray", "TokenRows", "Tokens", "pack"]
 
 IntArray = npt.NDArray[np.int64]
 
@@ -97,7 +97,7 @@ class Tokens:
             if key not in self._copies:
                 from tokenizers import Tokenizer
 
-                copy = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())  # type: ignore[attr-defined]
+                copy = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
                 copy.no_padding()
                 copy.no_truncation()
                 if max_length is not None:

@@ -43,14 +43,14 @@ _HOMES = {
 }
 
 __all__ = [
+    "CNN",
+    "LSTM",
     "Asym",
     "BoW",
     "CLIPModel",
-    "CNN",
     "Dense",
     "Dropout",
     "InputModule",
-    "LSTM",
     "LayerNorm",
     "Module",
     "Normalize",

@@ -1,0 +1,149 @@
+"""The command line: open JupyterLab, see what this machine has, list the models that are known."""
+
+import os
+import platform
+import re
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from typer.core import TyperGroup
+
+from workbench import __version__
+from workbench._optional import require
+from workbench.errors import WorkbenchError
+
+__all__ = ["app", "doctor", "lab", "main", "models"]
+
+_NAME = "sentence-workbench"
+_HERE = Path(__file__).resolve().parent
+
+
+class _Group(TyperGroup):
+    """Commands whose foreseen errors are one line and exit code 1, not a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except WorkbenchError as error:
+            typer.secho(f"Error: {' '.join(str(error).split())}", fg="red", err=True)
+            raise typer.Exit(1) from error
+
+
+app = typer.Typer(cls=_Group, no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"Sentence Workbench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and stop.")
+    ] = False,
+) -> None:
+    """Sentence Workbench: encode, compare, search and explore sentences in Jupyter."""
+
+
+@app.command()
+def lab(
+    notebook: Annotated[Path | None, typer.Argument(help="A notebook, or a folder. Default: the quickstart.")] = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on; the next free one if taken.")] = 8888,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the address, open no browser.")] = False,
+) -> None:
+    """Open JupyterLab on a notebook. It listens on this machine only, and Jupyter's token stays on."""
+    require("jupyterlab", extra="lab")
+    target = (notebook or _HERE.parent / "notebooks" / "00_quickstart.ipynb").resolve()
+    if not target.exists():
+        raise WorkbenchError(
+            f"There is no notebook at {target}. "
+            + ("Check the path." if notebook else "Clone the project and run this inside it, or name a notebook.")
+        )
+    folder = target if target.is_dir() else target.parent
+    root = Path.cwd() if folder.is_relative_to(Path.cwd()) else folder
+    arguments = [
+        "--ServerApp.ip=127.0.0.1",
+        f"--ServerApp.port={port}",
+        f"--ServerApp.root_dir={root}",
+        f"--LabApp.default_url=/lab/tree/{quote(target.relative_to(root).as_posix())}",
+        *(["--no-browser"] if no_browser else []),
+        *(["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []),
+    ]
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", *arguments])  # noqa: S606 (our own arguments)
+
+
+@app.command()
+def doctor() -> None:
+    """Show what this machine has, and what to run for what is missing."""
+    import torch
+
+    from workbench.devices import pick_device
+
+    device = pick_device()
+    name = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    assets = sorted(path.name for path in (_HERE / "assets").glob("*/"))
+    rows: list[tuple[object, str, str, str]] = [
+        (True, "Python", f"{platform.python_version()} on {platform.system()} {platform.machine()}", ""),
+        (True, "torch", f"{torch.__version__}, runs on {device}{name}", ""),
+        (True, "cores", str(cores), ""),
+        (True, "memory", _memory(), ""),
+        (assets, "bundled models", ", ".join(assets) or "none", "clone the project again"),
+        (_installed(_NAME), "workbench", __version__, "make lab"),
+    ]
+    for extra, packages in _extras().items():
+        lacking = ", ".join(package for package in packages if not _installed(package))
+        value, remedy = f"lacks {lacking}" if lacking else "complete", f"pip install '{_NAME}[{extra}]'"
+        rows.append((not lacking, f"extra {extra}", value, remedy))
+    for found, what, value, remedy in rows:
+        typer.echo(f"{'ok' if found else 'missing':8} {what:20} {value}{'' if found else f' -> {remedy}'}")
+
+
+@app.command()
+def models() -> None:
+    """List the known models: what they are, how large, and which are on this machine."""
+    from workbench import hub, registry
+
+    table = Table(box=None, pad_edge=False)
+    for column in ("here", "name", "kind", "dimensions", "tokens", "MB", "languages", "licence"):
+        table.add_column(column, overflow="fold")
+    for name, facts in registry.MODELS.items():
+        cells = (facts.kind, facts.dimensions, facts.max_seq_length, facts.size_mb, facts.languages, facts.license)
+        table.add_row("yes" if hub.available(name) else "no", name, *map(_cell, cells))
+    Console(highlight=False).print(table)
+
+
+def _cell(value: object) -> str:
+    return "-" if value is None else ", ".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
+
+
+def _memory() -> str:
+    if not hasattr(os, "sysconf"):
+        return "unknown on this system"
+    return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB"
+
+
+def _extras() -> dict[str, list[str]]:
+    """The packages that each extra brings, as the installed package's own metadata lists them."""
+    extras: dict[str, list[str]] = {}
+    for requirement in (metadata.requires(_NAME) or []) if _installed(_NAME) else []:
+        if match := re.match(r"""([\w.-]+).*extra == ['"]([\w-]+)""", requirement):
+            extras.setdefault(match[2], []).append(match[1])
+    return extras
+
+
+def _installed(package: str) -> bool:
+    try:
+        metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return False
+    return True

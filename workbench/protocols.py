@@ -1,0 +1,35 @@
+"""What the rooms above ask of each other, as structural types: something that embeds, that scores, that finds."""
+
+from collections.abc import Iterable
+from typing import Any, Protocol, runtime_checkable
+
+__all__ = ["Embeds", "Index", "Scores"]
+
+
+@runtime_checkable
+class Embeds(Protocol):
+    """Turns texts into vectors: a ``SentenceTransformer``, or anything with its ``encode``."""
+
+    def encode(self, sentences: Any, *args: Any, **kwargs: Any) -> Any:
+        """Return one vector per text: (texts, dimensions)."""
+
+
+@runtime_checkable
+class Scores(Protocol):
+    """Scores pairs of texts: a ``CrossEncoder``, or anything with its ``predict``."""
+
+    def predict(self, sentences: Any, *args: Any, **kwargs: Any) -> Any:
+        """Return one score, or one row of scores, per pair: (pairs,) or (pairs, labels)."""
+
+
+class Index(Protocol):
+    """Finds the nearest vectors."""
+
+    def add(self, ids: Iterable[Any], vectors: Any) -> None:
+        """Take in one vector per id: (ids, dimensions)."""
+
+    def search(self, queries: Any, k: int) -> Any:
+        """Return the ``k`` best ids and scores per query, best first."""
+
+    def save(self, path: Any) -> None:
+        """Write the index to ``path``."""
