@@ -3,6 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 NOTEBOOK ?= notebooks/00_quickstart.ipynb
+ARGS ?=  # for example: make lab ARGS="--no-browser --port 9000"
 PYTHON ?= $(firstword $(foreach python,python3 python3.14 python3.13 python3.12 python3.11 python,$(shell \
 	$(python) -c 'import sys; sys.version_info >= (3, 11) and print("$(python)")' 2>/dev/null)))
 
@@ -13,7 +14,7 @@ help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*  ## /make \1@/p' Makefile | tr '@' '\t'
 
 lab: $(VENV)/.lab  ## set up, then open JupyterLab on the quickstart notebook
-	$(BIN)/workbench lab $(NOTEBOOK)
+	$(BIN)/workbench lab $(NOTEBOOK) $(ARGS)
 
 test: static  ## set up, then check the code and run every test, in a browser too
 	$(BIN)/python tests/browser.py

@@ -138,7 +138,8 @@ def test_doctor_reports_the_machine_and_what_to_run_for_what_is_missing(monkeypa
     for word in ("Python", "torch", "cores", "memory", "GiB", "bundled models", "starter"):
         assert word in result.output
     assert re.search(
-        r"missing +extra search +lacks no-such-package -> pip install 'sentence-workbench\[search\]'", result.output
+        r"missing +extra search +lacks no-such-package -> \S+ -m pip install 'sentence-workbench\[search\]'",
+        result.output,
     )
     assert re.search(r"ok +extra lab +complete\n", result.output)
 

@@ -102,7 +102,10 @@ def doctor() -> None:
     ]
     for extra, packages in _extras().items():
         lacking = ", ".join(package for package in packages if not _installed(package))
-        value, remedy = f"lacks {lacking}" if lacking else "complete", f"pip install '{_NAME}[{extra}]'"
+        value, remedy = (
+            f"lacks {lacking}" if lacking else "complete",
+            f"{sys.executable} -m pip install '{_NAME}[{extra}]'",
+        )
         rows.append((not lacking, f"extra {extra}", value, remedy))
     for found, what, value, remedy in rows:
         typer.echo(f"{'ok' if found else 'missing':8} {what:20} {value}{'' if found else f' -> {remedy}'}")
@@ -142,8 +145,4 @@ def _extras() -> dict[str, list[str]]:
 
 
 def _installed(package: str) -> bool:
-    try:
-        metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
+    return any(True for _ in metadata.distributions(name=package))
