@@ -1,0 +1,273 @@
+"""Names to model folders: a local folder, a bundled model, the local hub cache, then the hub; and back to the hub."""
+
+import hashlib
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable
+from glob import escape
+from pathlib import Path
+from typing import Any
+
+from workbench.errors import ModelFormatError, ModelNotFoundError
+from workbench.progress import Bar, track
+
+__all__ = [
+    "available",
+    "bundled",
+    "is_sentence_transformer_model",
+    "load_dir_path",
+    "load_file_path",
+    "push",
+    "resolve",
+    "verify",
+]
+
+Token = str | bool | None
+ASSETS = Path(__file__).parent / "assets"
+TIMEOUT = 10.0  # seconds to wait for the hub's first answer
+WEIGHTS = re.compile(r"\.(safetensors|bin)$")
+UNWANTED = [  # never downloaded: weights of other frameworks, training leftovers, names that climb out of the folder
+    *("*.onnx", "*.onnx_data", "*openvino*", "*.h5", "*.ot", "*.msgpack", "*.tflite", "*.gguf", "coreml/*", "*.pt"),
+    *("*.pth", "*.ckpt", "*.pkl", "*.pickle", "*training_args.bin", "*optimizer.bin", "*scheduler.bin"),
+    *("/*", "../*", "*/../*"),
+]
+ANSWERS = {  # what huggingface_hub raises: what it means, and what to do
+    "RepositoryNotFoundError": ("does not exist, or is private", "check the spelling, or pass token= if it is private"),
+    "HFValidationError": ("is not a possible name", "check the spelling; `workbench models` lists known names"),
+    "RevisionNotFoundError": ("has no such revision", "check revision=, which is a branch, a tag or a commit hash"),
+    "GatedRepoError": ("is gated", "ask for access on its page, then run `hf auth login` or pass token="),
+}
+
+
+def resolve(
+    name: str | Path,
+    *,
+    revision: str | None = None,
+    token: Token = None,
+    cache_folder: str | Path | None = None,
+    local_files_only: bool = False,
+    organization: str = "sentence-transformers",
+) -> Path:
+    """Return the folder of the model ``name``, downloading it only when it is nowhere on this machine.
+
+    Tries a local folder and a bundled model (where ``revision`` means nothing), the local hub cache, and the hub. A
+    name without a slash is looked for in ``organization``, then as it is. A branch or tag given as ``revision`` may
+    have moved, so the hub is asked first and the cache serves when the hub cannot be reached.
+
+    Raises:
+        ModelNotFoundError: lists in order what was tried, why each failed, and what to do.
+        ModelFormatError: a bundled model is damaged.
+    """
+    if (folder := _at_hand(name)) is not None:
+        return folder
+    text, cache = str(name), _cache(cache_folder)
+    tried = [f"local folder {text}: not there", f"bundled models ({', '.join(bundled()) or 'none'}): not among them"]
+    repos = [text] if "/" in text else [f"{organization}/{text}", text]
+    moving = revision is not None and not re.fullmatch("[0-9a-f]{40}", revision)
+    fallback: Path | None = None
+    for repo in repos:
+        folder, lack = _cached(repo, revision, cache)
+        if folder is not None and not lack and not moving:
+            return folder
+        fallback = fallback or folder
+        tried.append(f"cache {cache}: {repo} {lack or 'may have changed on the hub since'}")
+    from huggingface_hub import constants, errors
+
+    advice = "download it once without that setting, or give a local folder"
+    if local_files_only or constants.HF_HUB_OFFLINE:
+        tried.append(f"hub: not asked ({'local_files_only=True' if local_files_only else 'HF_HUB_OFFLINE is set'})")
+        repos = []
+    for repo in repos:
+        try:
+            return _download(repo, revision, cache, token)
+        except (OSError, ValueError, errors.HTTPError) as error:  # type: ignore[attr-defined]
+            kind, line = type(error).__name__, str(error).strip().partition("\n")[0]
+            why, advice = ANSWERS.get(kind, (f"{kind}: {line}", "check network and disk space, then try again"))
+            tried.append(f"hub: {repo} {why}")
+            if kind == "RevisionNotFoundError":
+                fallback = None
+            if kind not in ("RepositoryNotFoundError", "HFValidationError"):
+                break
+    if fallback is not None:
+        return fallback
+    steps = "".join(f"\n  {number}. {line}" for number, line in enumerate(tried, 1))
+    raise ModelNotFoundError(f"No model {text!r} was found. Tried, in order:{steps}\nWhat to do: {advice}.")
+
+
+def available(name: str | Path, **where: Any) -> bool:
+    """Whether ``resolve(name, **where)`` finds the model without the network."""
+    try:
+        resolve(name, **where, local_files_only=True)
+    except (ModelNotFoundError, ModelFormatError):
+        return False
+    return True
+
+
+def bundled() -> dict[str, Path]:
+    """The models that came with the package: name → folder."""
+    configs = (path for pattern in ("*/modules.json", "*/config.json") for path in ASSETS.glob(pattern))
+    return {folder.name: folder for folder in sorted({path.parent for path in configs})}
+
+
+def verify(folder: Path) -> None:
+    """Check the files of a bundled model against the table file → SHA-256 in its ``sha256.json``, when it has one.
+
+    Raises:
+        ModelFormatError: a file is missing or damaged; says how to repair the installation.
+    """
+    table = folder / "sha256.json"
+    for name, digest in json.loads(table.read_text(encoding="utf-8")).items() if table.is_file() else ():
+        path = folder / name
+        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+            raise ModelFormatError(
+                f"{path}, part of a bundled model, is {'damaged' if path.is_file() else 'missing'}. "
+                "Repair it with: pip install --force-reinstall --no-deps sentence-workbench"
+            )
+
+
+def push(folder: str | Path, repo_id: str, *, token: Token = None, private: bool | None = None, **options: Any) -> str:
+    """Upload ``folder`` to the hub as ``repo_id``, which is created, and return the address of the commit.
+
+    ``options``: ``exist_ok`` (the repository may exist already), ``revision`` (a branch, made if missing), and what
+    ``HfApi.upload_folder`` takes: ``commit_message``, ``commit_description``, ``create_pr``.
+    """
+    from huggingface_hub import HfApi
+
+    api = HfApi(token=token, library_name="sentence-workbench")
+    exist_ok = options.pop("exist_ok", False) or options.get("create_pr", False)
+    repo_id = api.create_repo(repo_id, private=private, exist_ok=exist_ok).repo_id
+    if (branch := options.get("revision")) is not None:
+        api.create_branch(repo_id, branch=branch, exist_ok=True)
+    commit = api.upload_folder(repo_id=repo_id, folder_path=folder, **options)
+    return str(commit.pr_url or commit.commit_url)
+
+
+def load_file_path(
+    model_name_or_path: str | Path,
+    filename: str,
+    token: Token = None,
+    cache_folder: str | Path | None = None,
+    revision: str | None = None,
+    local_files_only: bool = False,
+) -> str | None:
+    """Return where one file of a model lies here, downloading no more than that; None if the model has none such.
+
+    Raises:
+        UnsafeModelError: the name leaves the model's folder.
+    """
+    from huggingface_hub import errors, hf_hub_download
+
+    from workbench.folders import inside
+
+    if (folder := _at_hand(model_name_or_path)) is not None:
+        return str(path) if (path := inside(folder, filename)).is_file() else None
+    where: dict[str, Any] = {"token": token, "revision": revision, "local_files_only": local_files_only}
+    try:
+        name = inside(".", filename).as_posix()
+        return str(hf_hub_download(str(model_name_or_path), name, cache_dir=_cache(cache_folder), **where))
+    except (errors.EntryNotFoundError, errors.RepositoryNotFoundError, errors.HFValidationError):
+        return None
+
+
+def load_dir_path(model_name_or_path: str | Path, directory: str, *args: Any, **kwargs: Any) -> str | None:
+    """Return where one folder of a model lies here; further arguments as in ``load_file_path``."""
+    from workbench.folders import inside
+
+    where = dict(zip(("token", "cache_folder", "revision", "local_files_only"), args, strict=False)) | kwargs
+    try:
+        path = inside(resolve(model_name_or_path, **where), directory)
+    except ModelNotFoundError:
+        return None
+    return str(path) if path.is_dir() else None
+
+
+def is_sentence_transformer_model(model_name_or_path: str | Path, *args: Any, **kwargs: Any) -> bool:
+    """Whether the model was saved as a SentenceTransformer; further arguments as in ``load_file_path``."""
+    return load_file_path(model_name_or_path, "modules.json", *args, **kwargs) is not None
+
+
+def _at_hand(name: str | Path) -> Path | None:
+    """The local folder or bundled model of that name; None when only the cache or the hub may have it."""
+    if not isinstance(name, str | Path):
+        raise TypeError(f"A model's name is a str or a Path, not {type(name).__name__}.")
+    text, path = str(name), Path(name).expanduser()
+    if not text.strip():
+        raise ValueError("The model's name is empty. Give a folder, a bundled name or a hub name such as 'owner/name'.")
+    if path.is_dir():
+        return path
+    if name in bundled():
+        verify(bundled()[text])
+        return bundled()[text]
+    if isinstance(name, Path) or path.exists() or re.match(r"[./~]|.*\\|.*/.*/", text):
+        raise ModelNotFoundError(
+            f"No model folder at {text!r}: {path.absolute()} is {'a file' if path.exists() else 'not there'}. As "
+            "this is a path, neither cache nor hub was asked. Give the folder that holds modules.json or config.json."
+        )
+    return None
+
+
+def _cache(folder: str | Path | None) -> Path:
+    from huggingface_hub import constants
+
+    return Path(folder or os.environ.get("SENTENCE_TRANSFORMERS_HOME") or constants.HF_HUB_CACHE).expanduser()
+
+
+def _cached(repo: str, revision: str | None, cache: Path) -> tuple[Path | None, str]:
+    """A repository's snapshot in the cache, None if it cannot be loaded; and what is wrong with it, if anything."""
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    where: dict[str, Any] = {"revision": revision, "local_files_only": True}
+    folder: Path | None = None
+    try:
+        folder = _snapshot(repo, cache, allow_patterns=[], **where)
+        files = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+        shards = Counter(re.findall(r"^(.*)-\d+-of-(\d+)\.(?:safetensors|bin)$", "\n".join(files), re.MULTILINE))
+        if not {"modules.json", "config.json"} & set(files):
+            return None, "has no modules.json or config.json"
+        if not any(map(WEIGHTS.search, files)) or any(count < int(total) for (_, total), count in shards.items()):
+            return None, "has not all its weights"
+        _snapshot(repo, cache, ignore_patterns=_unwanted(files), **where)  # complains when a listed file is missing
+    except (HFValidationError, LocalEntryNotFoundError):
+        return folder, "is not there" if folder is None else "is not complete"
+    return folder, ""
+
+
+def _unwanted(files: Iterable[str]) -> list[str]:
+    """Patterns of files not to download from a repository: pickles only count where there are no safetensors."""
+    safe = {escape(name[: name.rfind("/") + 1]) for name in files if name.endswith(".safetensors")}
+    return [*UNWANTED, *(place + name for place in sorted(safe) for name in ("pytorch_model*", "adapter_model.bin"))]
+
+
+def _download(repo: str, revision: str | None, cache: Path, token: Token) -> Path:
+    from huggingface_hub import HfApi
+    from huggingface_hub.utils import filter_repo_objects  # type: ignore[attr-defined]
+
+    info = HfApi(token=token).model_info(repo, revision=revision, timeout=TIMEOUT, files_metadata=True)
+    sizes = {file.rfilename: file.size or 0 for file in info.siblings or []}
+    unwanted = _unwanted(sizes)
+    total = sum(sizes[name] for name in filter_repo_objects(sizes, ignore_patterns=unwanted))
+    with track(total, unit="B", desc=f"Downloading {repo}") as bar:
+        return _snapshot(repo, cache, bar, revision=revision, token=token, ignore_patterns=unwanted)
+
+
+def _snapshot(repo: str, cache: Path, bar: Bar | None = None, **options: Any) -> Path:
+    """``snapshot_download``, drawing no bars of its own."""
+    from huggingface_hub import snapshot_download
+    from tqdm.auto import tqdm
+
+    class Feed(tqdm):  # type: ignore[type-arg]
+        """A bar that is not drawn: the bytes it counts go to ``bar``."""
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs | {"disable": True})
+            self.bytes: float | None = 0 if kwargs.get("unit") == "B" else None
+
+        def update(self, n: float | None = 1) -> bool | None:
+            if bar is not None and self.bytes is not None:
+                self.bytes += n or 0
+                bar.update(max(self.bytes - bar.done, 0))
+            return None
+
+    return Path(snapshot_download(repo, cache_dir=cache, library_name="sentence-workbench", tqdm_class=Feed, **options))
