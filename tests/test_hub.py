@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hub_server import Hub
 from huggingface_hub import constants
 
+from tests.hub_server import Hub
 from workbench import hub
 from workbench.errors import Cancelled, ModelFormatError, ModelNotFoundError, UnsafeModelError
 from workbench.progress import Bar, listen
@@ -98,7 +98,7 @@ def test_a_name_that_is_no_text_or_empty_is_refused(name: object, error: type[Ex
 def test_a_bundled_model_is_found_by_its_plain_name(
     cache: Path, no_network: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub, "ASSETS", cache.parent / "assets")
+    monkeypatch.setattr(hub, "_ASSETS", cache.parent / "assets")
     folder = write(cache.parent / "assets" / "small", MODEL)
     write(cache.parent / "assets" / "notes", {"README.md": b""})
     assert hub.bundled() == {"small": folder}
@@ -107,7 +107,7 @@ def test_a_bundled_model_is_found_by_its_plain_name(
 
 
 def test_a_damaged_bundled_model_says_how_to_repair_it(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub, "ASSETS", cache.parent)
+    monkeypatch.setattr(hub, "_ASSETS", cache.parent)
     table = {name: hashlib.sha256(content).hexdigest() for name, content in MODEL.items()}
     folder = write(cache.parent / "small", MODEL | {"sha256.json": json.dumps(table).encode()})
     assert hub.resolve("small") == Path("small")  # a folder of that name in the working directory comes first
@@ -254,7 +254,7 @@ def test_a_broken_or_slow_hub_is_an_error_that_says_so(
     server.broken = True
     with pytest.raises(ModelNotFoundError, match=r"500.*\nWhat to do: check network"):
         hub.resolve("org/model")
-    monkeypatch.setattr(hub, "TIMEOUT", 0.1)
+    monkeypatch.setattr(hub, "_TIMEOUT", 0.1)
     server.delay = 0.5
     with pytest.raises(ModelNotFoundError, match="Timeout"):
         hub.resolve("org/model")

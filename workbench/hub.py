@@ -24,16 +24,16 @@ __all__ = [
     "verify",
 ]
 
-Token = str | bool | None
-ASSETS = Path(__file__).parent / "assets"
-TIMEOUT = 10.0  # seconds to wait for the hub's first answer
-WEIGHTS = re.compile(r"\.(safetensors|bin)$")
-UNWANTED = [  # never downloaded: weights of other frameworks, training leftovers, names that climb out of the folder
+_Token = str | bool | None
+_ASSETS = Path(__file__).parent / "assets"
+_TIMEOUT = 10.0  # seconds to wait for the hub's first answer
+_WEIGHTS = re.compile(r"\.(safetensors|bin)$")
+_UNWANTED = [  # never downloaded: weights of other frameworks, training leftovers, names that climb out of the folder
     *("*.onnx", "*.onnx_data", "*openvino*", "*.h5", "*.ot", "*.msgpack", "*.tflite", "*.gguf", "coreml/*", "*.pt"),
     *("*.pth", "*.ckpt", "*.pkl", "*.pickle", "*training_args.bin", "*optimizer.bin", "*scheduler.bin"),
     *("/*", "../*", "*/../*"),
 ]
-ANSWERS = {  # what huggingface_hub raises: what it means, and what to do
+_ANSWERS = {  # what huggingface_hub raises: what it means, and what to do
     "RepositoryNotFoundError": ("does not exist, or is private", "check the spelling, or pass token= if it is private"),
     "HFValidationError": ("is not a possible name", "check the spelling; `workbench models` lists known names"),
     "RevisionNotFoundError": ("has no such revision", "check revision=, which is a branch, a tag or a commit hash"),
@@ -45,7 +45,7 @@ def resolve(
     name: str | Path,
     *,
     revision: str | None = None,
-    token: Token = None,
+    token: _Token = None,
     cache_folder: str | Path | None = None,
     local_files_only: bool = False,
     organization: str = "sentence-transformers",
@@ -84,7 +84,7 @@ def resolve(
             return _download(repo, revision, cache, token)
         except (OSError, ValueError, errors.HTTPError) as error:  # type: ignore[attr-defined]
             kind, line = type(error).__name__, str(error).strip().partition("\n")[0]
-            why, advice = ANSWERS.get(kind, (f"{kind}: {line}", "check network and disk space, then try again"))
+            why, advice = _ANSWERS.get(kind, (f"{kind}: {line}", "check network and disk space, then try again"))
             tried.append(f"hub: {repo} {why}")
             if kind == "RevisionNotFoundError":
                 fallback = None
@@ -107,7 +107,7 @@ def available(name: str | Path, **where: Any) -> bool:
 
 def bundled() -> dict[str, Path]:
     """The models that came with the package: name → folder."""
-    configs = (path for pattern in ("*/modules.json", "*/config.json") for path in ASSETS.glob(pattern))
+    configs = (path for pattern in ("*/modules.json", "*/config.json") for path in _ASSETS.glob(pattern))
     return {folder.name: folder for folder in sorted({path.parent for path in configs})}
 
 
@@ -127,7 +127,7 @@ def verify(folder: Path) -> None:
             )
 
 
-def push(folder: str | Path, repo_id: str, *, token: Token = None, private: bool | None = None, **options: Any) -> str:
+def push(folder: str | Path, repo_id: str, *, token: _Token = None, private: bool | None = None, **options: Any) -> str:
     """Upload ``folder`` to the hub as ``repo_id``, which is created, and return the address of the commit.
 
     ``options``: ``exist_ok`` (the repository may exist already), ``revision`` (a branch, made if missing), and what
@@ -147,7 +147,7 @@ def push(folder: str | Path, repo_id: str, *, token: Token = None, private: bool
 def load_file_path(
     model_name_or_path: str | Path,
     filename: str,
-    token: Token = None,
+    token: _Token = None,
     cache_folder: str | Path | None = None,
     revision: str | None = None,
     local_files_only: bool = False,
@@ -226,7 +226,7 @@ def _cached(repo: str, revision: str | None, cache: Path) -> tuple[Path | None, 
         shards = Counter(re.findall(r"^(.*)-\d+-of-(\d+)\.(?:safetensors|bin)$", "\n".join(files), re.MULTILINE))
         if not {"modules.json", "config.json"} & set(files):
             return None, "has no modules.json or config.json"
-        if not any(map(WEIGHTS.search, files)) or any(count < int(total) for (_, total), count in shards.items()):
+        if not any(map(_WEIGHTS.search, files)) or any(count < int(total) for (_, total), count in shards.items()):
             return None, "has not all its weights"
         _snapshot(repo, cache, ignore_patterns=_unwanted(files), **where)  # complains when a listed file is missing
     except (HFValidationError, LocalEntryNotFoundError):
@@ -237,14 +237,14 @@ def _cached(repo: str, revision: str | None, cache: Path) -> tuple[Path | None, 
 def _unwanted(files: Iterable[str]) -> list[str]:
     """Patterns of files not to download from a repository: pickles only count where there are no safetensors."""
     safe = {escape(name[: name.rfind("/") + 1]) for name in files if name.endswith(".safetensors")}
-    return [*UNWANTED, *(place + name for place in sorted(safe) for name in ("pytorch_model*", "adapter_model.bin"))]
+    return [*_UNWANTED, *(place + name for place in sorted(safe) for name in ("pytorch_model*", "adapter_model.bin"))]
 
 
-def _download(repo: str, revision: str | None, cache: Path, token: Token) -> Path:
+def _download(repo: str, revision: str | None, cache: Path, token: _Token) -> Path:
     from huggingface_hub import HfApi
     from huggingface_hub.utils import filter_repo_objects  # type: ignore[attr-defined]
 
-    info = HfApi(token=token).model_info(repo, revision=revision, timeout=TIMEOUT, files_metadata=True)
+    info = HfApi(token=token).model_info(repo, revision=revision, timeout=_TIMEOUT, files_metadata=True)
     sizes = {file.rfilename: file.size or 0 for file in info.siblings or []}
     unwanted = _unwanted(sizes)
     total = sum(sizes[name] for name in filter_repo_objects(sizes, ignore_patterns=unwanted))
