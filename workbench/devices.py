@@ -1,10 +1,12 @@
 """Where the work runs: choosing a torch device and how many tokens one batch may hold there."""
 
+from typing import Any
+
 import torch
 
 from workbench.errors import ChoiceError
 
-__all__ = ["pick_device", "token_budget"]
+__all__ = ["batch_to_device", "pick_device", "token_budget"]
 
 
 def pick_device(device: str | torch.device | None = None) -> torch.device:
@@ -32,6 +34,18 @@ def pick_device(device: str | torch.device | None = None) -> torch.device:
 def token_budget(device: torch.device) -> int:
     """Tokens in one batch, padding included: enough to fill the device, few enough to stay in its fast memory."""
     return 2_048 if device.type == "cpu" else 32_768
+
+
+def batch_to_device(batch: dict[str, Any], target_device: str | torch.device) -> dict[str, Any]:
+    """Return ``batch`` with its tensors, those of dicts inside it too, on ``target_device``; other values stay."""
+    return {
+        key: batch_to_device(value, target_device)
+        if isinstance(value, dict)
+        else value.to(target_device)
+        if isinstance(value, torch.Tensor)
+        else value
+        for key, value in batch.items()
+    }
 
 
 def _available() -> list[str]:

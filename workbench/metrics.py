@@ -1,0 +1,196 @@
+"""How good scores and rankings are: arrays in, floats out.
+
+Rankings are arrays of gains: ``ranked[q, i]`` is how relevant the document is that query q got at rank i (1 or 0, or
+any graded gain; 0 also fills short lists). Beyond the last column nothing was found. Where there is nothing to measure
+(no rows, no queries, a correlation with a constant) the result is NaN; where one class is missing, it is what the
+definitions below leave of it: 0 for AP, F1 and Matthews without positives.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = [
+    "accuracy_at_k", "average_precision", "best_accuracy", "best_f1", "map_at_k", "matthews", "mrr_at_k", "ndcg_at_k",
+    "pearson", "precision_at_k", "recall_at_k", "spearman",
+]  # fmt: skip
+
+Floats = npt.NDArray[Any]
+
+
+def pearson(x: Any, y: Any) -> float:
+    """Pearson's correlation of two (n,) arrays: 1 when one is a rising straight line of the other."""
+    x, y = (column.astype(np.float64) for column in _columns(x=x, y=y))
+    if len(x) < 2 or not all(np.isfinite(column).all() and column.min() < column.max() for column in (x, y)):
+        return float("nan")
+    x, y = x - x.mean(), y - y.mean()
+    return float(np.clip((x / np.linalg.norm(x)) @ (y / np.linalg.norm(y)), -1, 1))
+
+
+def spearman(x: Any, y: Any) -> float:
+    """Spearman's rank correlation of two (n,) arrays: 1 when both have the same order; ties share their mean rank.
+
+    The usual number for similarity data sets: it does not ask scores to have the scale of the labels.
+    """
+    x, y = _columns(x=x, y=y)
+    return pearson(_ranks(x), _ranks(y))
+
+
+def average_precision(scores: Any, labels: Any) -> float:
+    """Area under the steps of the precision-recall curve; equal scores count as one step. Free of any threshold.
+
+    Args:
+        scores: (n,) higher means more likely positive (negate distances).
+        labels: (n,) 1 for positive, 0 for negative.
+    """
+    _, hits, taken = _cuts(scores, labels, high_is_similar=True)
+    precision = hits[1:] / taken[1:]
+    return float(precision @ np.diff(hits) / max(hits[-1], 1)) if taken[-1] else float("nan")
+
+
+def best_f1(scores: Any, labels: Any, high_is_similar: bool = True) -> tuple[float, float, float, float]:
+    """Return the best F1 that any threshold reaches, with its precision, recall and threshold.
+
+    Args:
+        scores: (n,) similarities, or distances with ``high_is_similar=False``.
+        labels: (n,) 1 for positive, 0 for negative.
+        high_is_similar: whether scores at or above the threshold are positive, or those at or below it.
+    """
+    thresholds, hits, taken = _cuts(scores, labels, high_is_similar)
+    if not hits[-1]:
+        return (0.0, 0.0, 0.0, 0.0) if taken[-1] else (float("nan"),) * 4
+    precision, recall = hits[1:] / taken[1:], hits[1:] / hits[-1]
+    f1 = 2 * precision * recall / np.maximum(precision + recall, np.finfo(float).tiny)
+    best = int(f1.argmax())
+    return float(f1[best]), float(precision[best]), float(recall[best]), float(thresholds[best + 1])
+
+
+def best_accuracy(scores: Any, labels: Any, high_is_similar: bool = True) -> tuple[float, float]:
+    """Return the best accuracy that any threshold reaches, and the strictest such threshold. Arguments: ``best_f1``."""
+    thresholds, hits, taken = _cuts(scores, labels, high_is_similar)
+    right = hits + (taken[-1] - hits[-1]) - (taken - hits)  # true positives and true negatives at each cut
+    best = int(right.argmax())
+    return (float(right[best] / taken[-1]), float(thresholds[best])) if taken[-1] else (float("nan"),) * 2
+
+
+def matthews(scores: Any, labels: Any, threshold: float, high_is_similar: bool = True) -> float:
+    """Matthews' correlation of the decisions at ``threshold`` with the labels; fair also when classes are uneven."""
+    scores, labels = _scored(scores, labels)
+    chosen = scores >= threshold if high_is_similar else scores <= threshold
+    correlation = pearson(chosen, labels)
+    return 0.0 if len(scores) and np.isnan(correlation) else correlation
+
+
+def ndcg_at_k(ranked: Any, relevant: Any, k: int) -> float:
+    """Mean normalised discounted cumulative gain: the sum of gain / log2(rank + 1), over that of an ideal ranking.
+
+    Args:
+        ranked: (queries, depth) gains, in the order in which the documents were ranked.
+        relevant: (queries,) how many documents are relevant, each with gain 1; or (queries, m) all gains there are,
+            in any order, filled up with 0. A query without any counts 0: leave it out if it should not count.
+        k: how many ranks to look at.
+    """
+    ranked, gains = _top(ranked, k), np.asarray(relevant, dtype=float)
+    ideal = np.arange(k) < gains[:, None] if gains.ndim == 1 else _top(-np.sort(-gains, axis=1), k)
+    discount = 1 / np.log2(np.arange(2, k + 2))  # (k,)
+    return _mean_ratio(ranked @ discount, ideal @ discount)
+
+
+def map_at_k(ranked: Any, relevant: Any, k: int) -> float:
+    """Mean of the precisions at the ranks of relevant documents, over min(k, relevant). Arguments: ``ndcg_at_k``."""
+    hits = _top(ranked, k) > 0
+    precision = hits.cumsum(axis=1) / np.arange(1, k + 1)
+    return _mean_ratio((precision * hits).sum(axis=1), np.minimum(_count(relevant), k))
+
+
+def recall_at_k(ranked: Any, relevant: Any, k: int) -> float:
+    """Mean share of the relevant documents that are among the first k. Arguments: ``ndcg_at_k``."""
+    return _mean_ratio((_top(ranked, k) > 0).sum(axis=1), _count(relevant))
+
+
+def precision_at_k(ranked: Any, k: int) -> float:
+    """Mean share of relevant documents among the first k ranks, empty ranks included."""
+    return _mean_ratio((_top(ranked, k) > 0).sum(axis=1), k)
+
+
+def accuracy_at_k(ranked: Any, k: int) -> float:
+    """Share of the queries that have a relevant document among the first k."""
+    return _mean_ratio((_top(ranked, k) > 0).any(axis=1), 1)
+
+
+def mrr_at_k(ranked: Any, k: int) -> float:
+    """Mean of 1 / rank of the first relevant document, 0 where the first k hold none."""
+    hits = _top(ranked, k) > 0
+    return _mean_ratio(hits.any(axis=1), 1 + hits.argmax(axis=1))
+
+
+def _columns(**named: Any) -> list[Floats]:
+    """The two named columns as arrays of floats (float32 stays), checked: one length, no NaN."""
+    columns = [np.asarray(values) for values in named.values()]
+    columns = [column if column.dtype == np.float32 else column.astype(np.float64) for column in columns]
+    if columns[0].ndim != 1 or columns[0].shape != columns[1].shape:
+        shapes = [column.shape for column in columns]
+        raise ValueError(f"{' and '.join(named)} have shapes {shapes}; expected two columns of one length.")
+    for name, column in zip(named, columns, strict=True):
+        _refuse(np.isnan(column), f"{name} must not be NaN")
+    return columns
+
+
+def _scored(scores: Any, labels: Any) -> list[Floats]:
+    columns = _columns(scores=scores, labels=labels)
+    _refuse((columns[1] != 0) & (columns[1] != 1), "labels must be 0 or 1")
+    return columns
+
+
+def _refuse(bad: Floats, rule: str) -> None:
+    if bad.any():
+        rows = np.unique(np.nonzero(bad)[0]).tolist()
+        raise ValueError(f"{rule}; {len(rows)} rows break this, the first of them {rows[:10]}.")
+
+
+def _ranks(values: Floats) -> Floats:
+    """Rank 1 for the smallest; equal values share the mean of their ranks."""
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (counts.cumsum() - (counts - 1) / 2)[place]
+
+
+def _cuts(scores: Any, labels: Any, high_is_similar: bool) -> tuple[Floats, Floats, Floats]:
+    """All ways to cut the sorted rows between different scores: thresholds, positives above, rows above; none first."""
+    scores, labels = _scored(scores, labels)
+    if not len(scores):
+        return np.zeros(1), np.zeros(1), np.zeros(1)
+    sign = 1 if high_is_similar else -1
+    order = np.argsort(-sign * scores, kind="stable")
+    scores, labels = sign * scores[order], labels[order].astype(np.float64)
+    inner = np.flatnonzero(scores[1:] != scores[:-1])  # the last row above each cut
+    above, below = scores[inner], scores[inner + 1]
+    with np.errstate(invalid="ignore"):
+        middle = (above + below) / 2
+    middle = np.where(middle > below, middle, above)  # neighbours in floating point have nothing between them
+    thresholds = np.concatenate([np.nextafter(scores[:1], np.inf), middle, scores[-1:]])
+    taken = np.concatenate([[0], inner + 1, [len(scores)]])
+    return sign * thresholds, np.concatenate([[0], labels.cumsum()])[taken], taken.astype(np.float64)
+
+
+def _top(ranked: Any, k: int) -> Floats:
+    """The first k gains of each query, filled up with 0: (queries, k)."""
+    gains = np.asarray(ranked, dtype=np.float64)
+    if gains.ndim != 2 or k < 1:
+        raise ValueError(f"Got gains of shape {gains.shape} and k = {k}; expected (queries, depth) and k of 1 or more.")
+    _refuse(np.isnan(gains), "gains must not be NaN")
+    return np.pad(gains[:, :k], [(0, 0), (0, max(k - gains.shape[1], 0))])
+
+
+def _count(relevant: Any) -> Floats:
+    gains = np.asarray(relevant, dtype=np.float64)
+    return gains if gains.ndim == 1 else (gains > 0).sum(axis=1)
+
+
+def _mean_ratio(part: Any, whole: Any) -> float:
+    """Mean of part / whole over the queries, 0 where the whole is 0; NaN without queries."""
+    if np.ndim(whole) and len(whole) != len(part):
+        raise ValueError(f"Got rankings for {len(part)} queries, but what is relevant for {len(whole)}.")
+    part = part.astype(np.float64)
+    ratios = np.divide(part, whole, out=np.zeros_like(part), where=np.asarray(whole) > 0)
+    return float(ratios.mean()) if len(part) else float("nan")

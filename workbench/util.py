@@ -1,0 +1,25 @@
+"""The reference's familiar helper names, handed on from the rooms where they live."""
+
+from workbench.devices import batch_to_device
+from workbench.quantization import quantize_embeddings
+from workbench.similarity import (
+    SimilarityFunction,
+    cos_sim,
+    dot_score,
+    euclidean_sim,
+    manhattan_sim,
+    normalize_embeddings,
+    pairwise_angle_sim,
+    pairwise_cos_sim,
+    pairwise_dot_score,
+    pairwise_euclidean_sim,
+    pairwise_manhattan_sim,
+    pytorch_cos_sim,
+    truncate_embeddings,
+)
+
+__all__ = [
+    "SimilarityFunction", "batch_to_device", "cos_sim", "dot_score", "euclidean_sim", "manhattan_sim",
+    "normalize_embeddings", "pairwise_angle_sim", "pairwise_cos_sim", "pairwise_dot_score", "pairwise_euclidean_sim",
+    "pairwise_manhattan_sim", "pytorch_cos_sim", "quantize_embeddings", "truncate_embeddings",
+]  # fmt: skip
