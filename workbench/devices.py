@@ -1,12 +1,13 @@
 """Where the work runs: choosing a torch device and how many tokens one batch may hold there."""
 
+import os
 from typing import Any
 
 import torch
 
 from workbench.errors import ChoiceError
 
-__all__ = ["batch_to_device", "pick_device", "token_budget"]
+__all__ = ["batch_to_device", "default_devices", "pick_device", "token_budget"]
 
 
 def pick_device(device: str | torch.device | None = None) -> torch.device:
@@ -46,6 +47,13 @@ def batch_to_device(batch: dict[str, Any], target_device: str | torch.device) ->
         else value
         for key, value in batch.items()
     }
+
+
+def default_devices() -> list[str]:
+    """One worker per GPU, else up to four on the cpu."""
+    if torch.cuda.is_available():
+        return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    return ["cpu"] * min(4, os.cpu_count() or 1)
 
 
 def _available() -> list[str]:

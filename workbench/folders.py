@@ -2,7 +2,6 @@
 
 import ctypes
 import json
-import logging
 import os
 import shutil
 import sys
@@ -25,11 +24,10 @@ __all__ = [
     "load_state",
     "read_json",
     "save_state",
+    "warn_pickle",
     "write_atomically",
     "write_json",
 ]
-
-logger = logging.getLogger(__name__)
 
 MAX_JSON_BYTES = 32 * 2**20  # configuration files are a few kB; vocabularies in JSON reach some MB
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
@@ -61,15 +59,15 @@ def check_links(folder: str | Path) -> None:
 def _roots(folder: Path) -> list[Path]:
     """Where files of ``folder`` may really lie: in it, or in the hub cache's blobs when it is a snapshot there."""
     real = folder.resolve()
-    caches = [part.parent for part in real.parents if part.name == "snapshots"]
-    return [real, *(cache / "blobs" for cache in caches if cache.name.startswith("models--"))]
+    snapshots = (parent.parent for parent in real.parents if parent.name == "snapshots")
+    return [real, *(repo / "blobs" for repo in snapshots if repo.name.startswith("models--"))]
 
 
-def read_json(folder: str | Path, name: str) -> dict[str, Any]:
-    """Return the JSON object in ``folder / name``.
+def read_json(folder: str | Path, name: str, kind: type = dict) -> Any:
+    """Return the JSON value in ``folder / name``, an object unless ``kind`` says otherwise.
 
     Raises:
-        ModelFormatError: missing, too large, not JSON, or not an object.
+        ModelFormatError: missing, too large, not JSON, or of another kind.
         UnsafeModelError: the path leaves the folder.
     """
     path = inside(folder, name)
@@ -81,8 +79,8 @@ def read_json(folder: str | Path, name: str) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise ModelFormatError(f"{path} is not valid JSON ({error}). Save or download the model again.") from error
-    if not isinstance(value, dict):
-        raise ModelFormatError(f"{path} holds a {type(value).__name__}; expected a JSON object.")
+    if not isinstance(value, kind):
+        raise ModelFormatError(f"{path} holds a JSON {type(value).__name__}; expected a {kind.__name__}.")
     return value
 
 
@@ -112,12 +110,17 @@ def load_state(folder: str | Path) -> dict[str, torch.Tensor]:
     raise ModelFormatError(f"{folder} holds neither {WEIGHTS[0]} nor {WEIGHTS[1]}. Save or download the model again.")
 
 
+def warn_pickle(path: Path) -> None:
+    """Say that weights are a pickle, of which only the tensors are read."""
+    warnings.warn(
+        f"{path} is a pickle; only tensors are read from it. Save the model again to get safetensors.", stacklevel=4
+    )
+
+
 def _load_pickle(path: Path) -> dict[str, torch.Tensor]:
     from pickle import UnpicklingError
 
-    warnings.warn(
-        f"{path} is a pickle; it is read as tensors only. Save the model again to get safetensors.", stacklevel=4
-    )
+    warn_pickle(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
@@ -177,7 +180,7 @@ def _swap(fresh: Path, target: Path) -> None:
 
 
 def _keep_others(old: Path, fresh: Path) -> None:
-    """Hard-link (or copy) what only ``old`` has, except weights in the other format and old modules."""
+    """Hard-link (or copy) what ``old`` has and ``fresh`` has not, except weights in the other format and old modules."""
     replaced = {*WEIGHTS, "modules.json"} | {entry["path"] for entry in _modules(old)}
     for entry in old.iterdir():
         if entry.name in replaced or (fresh / entry.name).exists():

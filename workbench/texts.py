@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from workbench.errors import TextTypeError
 
-__all__ = ["as_pairs", "as_texts", "check_text", "clean", "is_stream", "iter_texts", "slices", "unique"]
+__all__ = ["as_pairs", "as_texts", "clean", "is_stream", "iter_texts", "unique"]
 
 
 def as_texts(inputs: Any, *, accept: tuple[type, ...] = (), name: str = "sentences") -> tuple[list[Any], bool]:
@@ -88,17 +88,13 @@ def slices(rows: Iterable[Any], size: int) -> Iterator[list[Any]]:
         yield part
 
 
-def unique(rows: Sequence[Any]) -> tuple[list[Any], npt.NDArray[np.intp]]:
-    """Return the distinct rows in order of first appearance, and for every row the position of its twin there."""
+def unique(rows: Sequence[Any]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Return where each distinct row first stands, and for every row the number of its twin among the distinct ones."""
     seen: dict[Hashable, int] = {}
-    inverse = np.empty(len(rows), np.intp)
-    for index, row in enumerate(rows):
-        inverse[index] = seen.setdefault(_key(row), len(seen))
-    if len(seen) == len(rows):
-        return list(rows), inverse
+    inverse = np.fromiter((seen.setdefault(_key(row), len(seen)) for row in rows), np.intp, len(rows))
     first = np.empty(len(seen), np.intp)
-    first[inverse[::-1]] = np.arange(len(rows) - 1, -1, -1)
-    return [rows[index] for index in first.tolist()], inverse
+    first[inverse[::-1]] = np.arange(len(rows) - 1, -1, -1)  # the last write for each number is its first row
+    return first, inverse
 
 
 def clean(texts: list[Any]) -> list[Any]:

@@ -27,7 +27,7 @@ class TokenRows:
 
     columns: dict[str, npt.NDArray[np.int32]]  # "input_ids" and, where the model has them, "token_type_ids"
     starts: IntArray  # (rows + 1,)
-    cut: int = 0  # how many rows were longer than the maximum
+    cut: npt.NDArray[np.bool_] | None = None  # which rows were longer than the maximum; None: none was
 
     @property
     def lengths(self) -> IntArray:
@@ -83,7 +83,7 @@ class Tokens:
         if getattr(self.tokenizer, "backend_tokenizer", None) is None:
             return self._slow_rows(texts, max_length, names)
         encodings = self._copy(max_length).encode_batch(_cleaned(texts))
-        cut = sum(1 for encoding in encodings if encoding.overflowing) if max_length else 0
+        cut = np.array([bool(encoding.overflowing) for encoding in encodings], bool) if max_length else None
         return pack(encodings, names, cut)
 
     def counts(self, texts: Sequence[str] | Sequence[tuple[str, str]]) -> IntArray:
@@ -112,7 +112,7 @@ class Tokens:
         with self._lock:
             whole = self.tokenizer(*map(list, columns), truncation=False, verbose=False)["input_ids"]
             batch = self.tokenizer(*map(list, columns), truncation=max_length is not None, max_length=max_length)
-        cut = sum(len(all_) > len(kept) for all_, kept in zip(whole, batch["input_ids"], strict=True))
+        cut = np.array([len(row) < len(text) for row, text in zip(batch["input_ids"], whole, strict=True)], bool)
         lengths = [len(row) for row in batch["input_ids"]]
         flat = {name: np.fromiter(chain.from_iterable(batch[name]), np.int32) for name in names if name in batch}
         return TokenRows(flat, np.cumsum([0, *lengths]), cut)
@@ -124,7 +124,9 @@ class Tokens:
         self.__init__(state["tokenizer"])  # type: ignore[misc]
 
 
-def pack(encodings: "list[Encoding]", names: Sequence[str] = ("input_ids",), cut: int = 0) -> TokenRows:
+def pack(
+    encodings: "list[Encoding]", names: Sequence[str] = ("input_ids",), cut: npt.NDArray[np.bool_] | None = None
+) -> TokenRows:
     """Lay the encodings of a Rust tokenizer end to end."""
     attribute = {"input_ids": "ids", "token_type_ids": "type_ids"}
     rows = {name: [getattr(encoding, attribute[name]) for encoding in encodings] for name in names}

@@ -88,6 +88,7 @@ class InputModule(Module):
     """
 
     accepts: ClassVar[tuple[type, ...]] = ()  # what a row may be, besides a string
+    padded: ClassVar[bool] = True  # whether a batch is as wide as its longest row
     tokenizer: Any = None
     max_seq_length: int | None = None
 

@@ -1,0 +1,135 @@
+"""Token vectors to one vector per text."""
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from workbench.errors import choose
+from workbench.models.base import Features, Module
+
+__all__ = ["Pooling"]
+
+MODES = {  # name → the key it has in saved folders
+    "cls": "pooling_mode_cls_token",
+    "max": "pooling_mode_max_tokens",
+    "mean": "pooling_mode_mean_tokens",
+    "mean_sqrt_len_tokens": "pooling_mode_mean_sqrt_len_tokens",
+    "weightedmean": "pooling_mode_weightedmean_tokens",
+    "lasttoken": "pooling_mode_lasttoken",
+}
+
+
+class Pooling(Module):
+    """One vector per text from the vectors of its tokens.
+
+    Args:
+        word_embedding_dimension: length of a token's vector.
+        pooling_mode: "cls", "lasttoken", "max", "mean", "mean_sqrt_len_tokens" or "weightedmean", or several joined by
+            "+" or given as a list, whose results are then concatenated. It wins over the flags that follow.
+        pooling_mode_cls_token: the first token's vector.
+        pooling_mode_max_tokens: the largest value in each dimension.
+        pooling_mode_mean_tokens: the mean; the default.
+        pooling_mode_mean_sqrt_len_tokens: the sum over the square root of the number of tokens.
+        pooling_mode_weightedmean_tokens: the mean weighted by position (SGPT, arXiv:2202.08904).
+        pooling_mode_lasttoken: the last token's vector (for decoder models).
+        include_prompt: whether the tokens of a prompt count (INSTRUCTOR, arXiv:2212.09741, leaves them out).
+
+    Raises:
+        ChoiceError: an unknown mode; the message lists the modes.
+    """
+
+    config_keys: ClassVar[tuple[str, ...]] = ("word_embedding_dimension", *MODES.values(), "include_prompt")
+
+    def __init__(
+        self,
+        word_embedding_dimension: int,
+        pooling_mode: str | list[str] | tuple[str, ...] | None = None,
+        pooling_mode_cls_token: bool = False,
+        pooling_mode_max_tokens: bool = False,
+        pooling_mode_mean_tokens: bool = True,
+        pooling_mode_mean_sqrt_len_tokens: bool = False,
+        pooling_mode_weightedmean_tokens: bool = False,
+        pooling_mode_lasttoken: bool = False,
+        include_prompt: bool = True,
+    ) -> None:
+        super().__init__()
+        flags = {
+            "pooling_mode_cls_token": pooling_mode_cls_token,
+            "pooling_mode_max_tokens": pooling_mode_max_tokens,
+            "pooling_mode_mean_tokens": pooling_mode_mean_tokens,
+            "pooling_mode_mean_sqrt_len_tokens": pooling_mode_mean_sqrt_len_tokens,
+            "pooling_mode_weightedmean_tokens": pooling_mode_weightedmean_tokens,
+            "pooling_mode_lasttoken": pooling_mode_lasttoken,
+        }
+        if pooling_mode is not None:
+            names = pooling_mode.lower().split("+") if isinstance(pooling_mode, str) else list(pooling_mode)
+            wanted = {choose("pooling mode", name, MODES) for name in names}
+            flags = {key: key in wanted for key in flags}
+        for key, on in flags.items():
+            setattr(self, key, bool(on))
+        self.word_embedding_dimension = word_embedding_dimension
+        self.include_prompt = include_prompt
+        self._modes = [name for name, key in MODES.items() if flags[key]]
+        self.pooling_output_dimension = word_embedding_dimension * len(self._modes)
+
+    def forward(self, features: Features, **kwargs: Any) -> Features:
+        """Add ``sentence_embedding`` (rows, modes x dim)."""
+        tokens: Tensor = features["token_embeddings"]  # (rows, tokens, dim)
+        mask: Tensor | None = features.get("attention_mask")
+        if mask is None:
+            mask = tokens.new_ones(tokens.shape[:-1], dtype=torch.int64)
+        if not self.include_prompt and "prompt_length" in features:
+            mask = _without_prompt(mask, int(features["prompt_length"]))
+        vectors = []
+        for mode in self._modes:
+            if mode == "cls":
+                vectors.append(features.get("cls_token_embeddings", tokens[_rows(mask), mask.argmax(1)]))
+            elif mode == "lasttoken":
+                last = mask.shape[1] - 1 - mask.flip(1).argmax(1)
+                vectors.append(tokens[_rows(mask), last] * mask.any(1, keepdim=True).to(tokens.dtype))
+            elif mode == "max":
+                vectors.append(tokens.masked_fill(mask.unsqueeze(-1) == 0, -1e9).amax(1))
+            else:
+                vectors.append(_mean(mode, tokens, mask, features.get("token_weights_sum")))
+        features["sentence_embedding"] = torch.cat(vectors, 1)
+        return features
+
+    def get_sentence_embedding_dimension(self) -> int:
+        """Length of a text's vector."""
+        return self.pooling_output_dimension
+
+    def get_pooling_mode_str(self) -> str:
+        """Return the modes in use, joined by "+"."""
+        return "+".join(self._modes)
+
+    @classmethod
+    def _rename_config(cls, config: dict[str, Any]) -> dict[str, Any]:
+        if "pooling_mode" not in config:
+            return config
+        names = config["pooling_mode"]  # the newer layout names the modes
+        wanted = names.split("+") if isinstance(names, str) else list(names)
+        flags = dict.fromkeys(MODES.values(), False) | {choose("pooling mode", name, MODES): True for name in wanted}
+        return {"word_embedding_dimension": config.get("embedding_dimension"), **flags, **config}
+
+    def __repr__(self) -> str:
+        return f"Pooling({self.get_config_dict()})"
+
+
+def _mean(mode: str, tokens: Tensor, mask: Tensor, weights_sum: Tensor | None) -> Tensor:
+    weights = mask.to(tokens.dtype)  # (rows, tokens)
+    if mode == "weightedmean":
+        weights = weights * weights.cumsum(1)  # the n-th token of a text weighs n
+        weights_sum = None
+    total = torch.einsum("btd,bt->bd", tokens, weights)  # (rows, dim)
+    norm = (weights.sum(1) if weights_sum is None else weights_sum.to(tokens.dtype)).unsqueeze(-1).clamp(min=1e-9)
+    return total / (norm.sqrt() if mode == "mean_sqrt_len_tokens" else norm)
+
+
+def _without_prompt(mask: Tensor, length: int) -> Tensor:
+    """Unmask the first ``length`` tokens of each row, wherever its padding is."""
+    return mask * (mask.cumsum(1) > length)
+
+
+def _rows(mask: Tensor) -> Tensor:
+    return torch.arange(len(mask), device=mask.device)

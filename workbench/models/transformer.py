@@ -1,0 +1,248 @@
+"""A transformers encoder as the first block: texts to one vector per token."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from workbench.errors import ChoiceError, ModelFormatError, UnsafeModelError
+from workbench.folders import WEIGHTS, check_links, inside, read_json, warn_pickle, write_json
+from workbench.models.base import Features, InputModule
+from workbench.tokens import IntArray, TokenRows, Tokens
+
+__all__ = ["Transformer", "load_pretrained", "pad", "save_pretrained"]
+
+CONFIG_FILES = tuple(
+    f"sentence_{kind}_config.json"
+    for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+)
+MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids", "inputs_embeds")
+
+
+class Transformer(InputModule):
+    """Token vectors from a transformers model.
+
+    Args:
+        model_name_or_path: a folder, or a name on the hub.
+        max_seq_length: texts are cut to this many tokens; None takes the smaller of the tokenizer's and the model's limit.
+        model_args: passed to the model's ``from_pretrained``; ``tokenizer_args`` and ``config_args`` likewise.
+        cache_dir: where downloads are kept.
+        do_lower_case: lower-case the texts before the tokenizer sees them.
+        tokenizer_name_or_path: where the tokenizer is, when not beside the model.
+        backend: "torch".
+
+    Raises:
+        ModelFormatError: the folder's files are missing, damaged or do not fit each other.
+        UnsafeModelError: a link in the folder leads out of it.
+    """
+
+    config_keys: ClassVar[tuple[str, ...]] = ("max_seq_length", "do_lower_case")
+    config_file: ClassVar[str] = CONFIG_FILES[0]
+    save_in_root: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        model_name_or_path: str | Path,
+        max_seq_length: int | None = None,
+        model_args: dict[str, Any] | None = None,
+        tokenizer_args: dict[str, Any] | None = None,
+        config_args: dict[str, Any] | None = None,
+        cache_dir: str | None = None,
+        do_lower_case: bool = False,
+        tokenizer_name_or_path: str | None = None,
+        backend: str = "torch",
+    ) -> None:
+        super().__init__()
+        if backend != "torch":
+            raise ChoiceError(f"Unknown backend {backend!r}. Choose one of: 'torch'.")
+        self.do_lower_case = do_lower_case
+        self.backend = backend
+        common = {"cache_dir": cache_dir}
+        self.auto_model, self.tokenizer = load_pretrained(
+            str(model_name_or_path),
+            tokenizer_name_or_path,
+            {**common, **(model_args or {})},
+            {**common, **(tokenizer_args or {})},
+            {**common, **(config_args or {})},
+        )
+        self.max_seq_length = max_seq_length if max_seq_length is not None else self._longest()
+
+    @property
+    def tokenizer(self) -> Any:
+        """The transformers tokenizer."""
+        return self._tokens.tokenizer
+
+    @tokenizer.setter
+    def tokenizer(self, tokenizer: Any) -> None:
+        self._tokens = Tokens(tokenizer)
+
+    @property
+    def config(self) -> Any:
+        """The transformers configuration of the model."""
+        return self.auto_model.config
+
+    def _longest(self) -> int | None:
+        positions = getattr(self.config, "max_position_embeddings", None)
+        limits = [limit for limit in (positions, self.tokenizer.model_max_length) if limit and 0 < limit < 10**9]
+        return min(limits, default=None)
+
+    def forward(self, features: Features, **kwargs: Any) -> Features:
+        """Add ``token_embeddings`` (rows, tokens, dim), and ``all_layer_embeddings`` when the model gives them."""
+        inputs = {name: features[name] for name in MODEL_INPUTS if name in features}
+        mask: Tensor | None = inputs.get("attention_mask")
+        if mask is not None and mask.device.type == "cpu" and bool(mask.all()):
+            del inputs["attention_mask"]  # nothing is padded: attention without a mask is faster
+        output = self.auto_model(**inputs, **kwargs, return_dict=True)
+        features["token_embeddings"] = output[0]
+        if getattr(self.config, "output_hidden_states", False) and output.get("hidden_states") is not None:
+            features["all_layer_embeddings"] = output["hidden_states"]
+        return features
+
+    def token_rows(self, texts: list[str]) -> TokenRows:
+        """Tokenise without padding, cut to ``max_seq_length`` tokens."""
+        return self._tokens.rows(self._lowered(texts), self.max_seq_length)
+
+    def token_counts(self, texts: list[str]) -> IntArray:
+        """Tokens per text, special tokens included, before anything is cut."""
+        return self._tokens.counts(self._lowered(texts))
+
+    def _lowered(self, texts: list[str]) -> list[str]:
+        texts = [text.strip() for text in texts]
+        return [text.lower() for text in texts] if self.do_lower_case else texts
+
+    def collate(self, rows: TokenRows, index: IntArray) -> Features:
+        """Return the given rows padded to the longest of them."""
+        return pad(rows, index, self.tokenizer)
+
+    def get_word_embedding_dimension(self) -> int:
+        """Length of a token's vector."""
+        config = self.config
+        config = getattr(config, "text_config", None) or config
+        return int(getattr(config, "hidden_size", None) or config.d_model)
+
+    def save(self, output_path: str | Path, safe_serialization: bool = True) -> None:
+        """Write model, tokenizer and this block's configuration to a folder."""
+        save_pretrained(self.auto_model, self.tokenizer, output_path, safe_serialization)
+        write_json(Path(output_path) / self.config_file, self.get_config_dict())
+
+    @classmethod
+    def load(cls, input_path: str | Path, **options: Any) -> Self:
+        """Load from a folder; ``options`` are constructor arguments that win over the folder's own.
+
+        Raises:
+            ModelFormatError: files are missing, damaged, or do not fit each other.
+        """
+        config: dict[str, Any] = {}
+        for name in CONFIG_FILES:
+            if inside(input_path, name).is_file():
+                config = read_json(input_path, name)
+                break
+        own = {key: config[key] for key in cls.config_keys if key in config}
+        # Older and newer files may carry arguments for transformers; only those that cannot fetch or run code pass.
+        for key in ("model_args", "tokenizer_args", "config_args"):
+            saved = {name: value for name, value in (config.get(key) or {}).items() if name in SAVED_ARGUMENTS}
+            options[key] = {**saved, **(options.get(key) or {})}
+        return cls(input_path, **{**own, **options})
+
+
+SAVED_ARGUMENTS = ("torch_dtype", "dtype", "attn_implementation", "output_hidden_states", "add_pooling_layer")
+ENCODERS = {"t5": "T5EncoderModel", "mt5": "MT5EncoderModel", "umt5": "UMT5EncoderModel"}
+
+
+def load_pretrained(
+    name: str,
+    tokenizer_name: str | None,
+    model_args: dict[str, Any],
+    tokenizer_args: dict[str, Any],
+    config_args: dict[str, Any],
+    head: str | None = None,
+) -> tuple[Any, Any]:
+    """Return (model, tokenizer) by transformers; a local folder is read without asking the network.
+
+    Args:
+        name: a folder or a name on the hub.
+        tokenizer_name: where the tokenizer is; None: the same place.
+        model_args: for the model's ``from_pretrained``; the next two for the tokenizer's and the configuration's.
+        tokenizer_args: see ``model_args``.
+        config_args: see ``model_args``.
+        head: the transformers auto class of a model with a head, whose weights may be missing; None: an encoder.
+
+    Raises:
+        ModelFormatError: a local folder's files are missing, damaged or do not fit each other.
+        UnsafeModelError: they would run code, or lie outside the folder.
+    """
+    import transformers
+    from safetensors import SafetensorError
+
+    local = Path(name).is_dir()
+    if local:
+        _check_folder(Path(name))
+        offline = {"local_files_only": True}
+        model_args, tokenizer_args, config_args = ({**a, **offline} for a in (model_args, tokenizer_args, config_args))
+    try:
+        with _without_bars():
+            config = transformers.AutoConfig.from_pretrained(name, **config_args)
+            if "/" in str(config._attn_implementation) and not model_args.get("trust_remote_code"):
+                raise UnsafeModelError(
+                    f"{name}: config.json asks for attention code from {config._attn_implementation!r}."
+                )
+            loader = getattr(transformers, head or ENCODERS.get(config.model_type, "AutoModel"))
+            model, info = loader.from_pretrained(name, config=config, output_loading_info=True, **model_args)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(tokenizer_name or name, **tokenizer_args)
+    except UnpicklingError as error:
+        raise UnsafeModelError(f"{name}: the weights hold more than tensors, which could run code.") from error
+    except (OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError, SafetensorError) as error:
+        if not local or isinstance(error, ModelFormatError):
+            raise
+        raise ModelFormatError(f"{name} could not be loaded ({type(error).__name__}: {error})") from error
+    missing = [key for key in info["missing_keys"] if "pooler" not in key]
+    if missing and not head:
+        raise ModelFormatError(
+            f"{name}: the weights lack {len(missing)} tensors that the model needs, such as {missing[0]}."
+        )
+    return model, tokenizer
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse links and shard names that leave the folder; say when the weights are a pickle."""
+    check_links(folder)
+    for index in folder.glob("*.index.json"):
+        for shard in set(map(str, read_json(folder, index.name).get("weight_map", {}).values())):
+            inside(folder, shard)
+    if (folder / WEIGHTS[1]).is_file() and not any(folder.glob("*.safetensors")):
+        warn_pickle(folder / WEIGHTS[1])
+
+
+@contextlib.contextmanager
+def _without_bars() -> Iterator[None]:
+    """Keep transformers from drawing bars of its own: progress has one switch."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def pad(rows: TokenRows, index: IntArray, tokenizer: Any) -> Features:
+    """Return the rows as one padded batch, the way ``tokenizer`` pads."""
+    fill = {"input_ids": tokenizer.pad_token_id or 0, "token_type_ids": getattr(tokenizer, "pad_token_type_id", 0)}
+    return {**rows.padded(index, fill, left=tokenizer.padding_side == "left")}
+
+
+def save_pretrained(model: Any, tokenizer: Any, folder: str | Path, safe_serialization: bool) -> None:
+    """Write a transformers model and its tokenizer to a folder."""
+    if safe_serialization:
+        with _without_bars():
+            model.save_pretrained(folder)
+    else:
+        model.config.save_pretrained(folder)
+        torch.save(model.state_dict(), Path(folder) / WEIGHTS[1])
+    tokenizer.save_pretrained(folder)

@@ -1,0 +1,654 @@
+"""The model that turns texts into vectors: blocks in a row, and the one road from texts to a table of vectors."""
+
+import contextlib
+import copy
+import itertools
+import tempfile
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from workbench import hub
+from workbench.batching import SLICE, Batch, outputs
+from workbench.devices import batch_to_device, default_devices, pick_device, token_budget
+from workbench.encoding import (
+    OUTPUT_VALUES,
+    PRECISIONS,
+    STREAM,
+    Options,
+    Precision,
+    Table,
+    fill_from_pool,
+    prefixed,
+    real_tokens,
+    row_of,
+)
+from workbench.errors import ChoiceError, TruncationWarning, choose
+from workbench.folders import write_atomically
+from workbench.model_card import SentenceTransformerModelCardData, generate_model_card
+from workbench.models.base import Features, InputModule
+from workbench.persist import ModelConfig, load_modules, read_config, save_modules
+from workbench.pool import WorkerPool
+from workbench.progress import track
+from workbench.quantization import quantize_embeddings
+from workbench.similarity import SimilarityFunction
+from workbench.texts import as_texts, is_stream, iter_texts, slices, unique
+from workbench.tokens import IntArray
+
+__all__ = ["SentenceTransformer"]
+
+
+class SentenceTransformer(nn.Sequential):
+    """Sentence embeddings: texts to vectors that are close when the texts mean alike.
+
+    Args:
+        model_name_or_path: a folder, a bundled model ("starter"), or a name on the hub.
+        modules: blocks to build the model from, in place of loading one.
+        device: "cuda", "cpu" …; None takes the fastest there is.
+        prompts: texts put before the input, by name, such as ``{"query": "query: "}``.
+        default_prompt_name: the prompt used when ``encode`` is told none.
+        similarity_fn_name: "cosine", "dot", "euclidean" or "manhattan"; None takes the model's, else cosine.
+        cache_folder: where downloads are kept.
+        trust_remote_code: allow a model to run classes of its own. Only for models whose code you have read.
+        revision: branch, tag or commit on the hub.
+        local_files_only: never ask the hub.
+        token: hub token; ``use_auth_token`` is its old name.
+        use_auth_token: see ``token``.
+        truncate_dim: keep only this many leading dimensions (Matryoshka models).
+        model_kwargs: for the transformers model, such as ``{"torch_dtype": "bfloat16"}``.
+        tokenizer_kwargs: for the tokenizer.
+        config_kwargs: for the transformers configuration.
+        model_card_data: what the generated model card says.
+        backend: "torch".
+
+    Raises:
+        ModelNotFoundError: no such model; lists what was tried.
+        ModelFormatError: the folder is damaged or unknown.
+        UnsafeModelError: the folder wants to run code or leave itself.
+        ChoiceError: an unknown device, similarity, prompt name or backend; lists the choices.
+
+    Source: Sentence-BERT, Reimers and Gurevych 2019, arXiv:1908.10084.
+    """
+
+    def __init__(
+        self,
+        model_name_or_path: str | Path | None = None,
+        modules: Iterable[nn.Module] | None = None,
+        device: str | torch.device | None = None,
+        prompts: dict[str, str] | None = None,
+        default_prompt_name: str | None = None,
+        similarity_fn_name: str | SimilarityFunction | None = None,
+        cache_folder: str | None = None,
+        trust_remote_code: bool = False,
+        revision: str | None = None,
+        local_files_only: bool = False,
+        token: bool | str | None = None,
+        use_auth_token: bool | str | None = None,
+        truncate_dim: int | None = None,
+        model_kwargs: dict[str, Any] | None = None,
+        tokenizer_kwargs: dict[str, Any] | None = None,
+        config_kwargs: dict[str, Any] | None = None,
+        model_card_data: SentenceTransformerModelCardData | None = None,
+        backend: Literal["torch"] = "torch",
+    ) -> None:
+        choose("backend", backend, {"torch": None})
+        target = pick_device(device)
+        blocks: dict[str, nn.Module] = {str(number): block for number, block in enumerate(modules or ())}
+        self.module_kwargs: dict[str, list[str]] = {}
+        config = ModelConfig()
+        folder: Path | None = None
+        if model_name_or_path is not None and blocks:
+            raise ValueError("Give model_name_or_path or modules, not both.")
+        if model_name_or_path is not None:
+            folder = hub.resolve(
+                model_name_or_path,
+                revision=revision,
+                token=token if token is not None else use_auth_token,
+                cache_folder=cache_folder,
+                local_files_only=local_files_only,
+            )
+            trust = {"trust_remote_code": True} if trust_remote_code else {}
+            arguments = {"model_args": model_kwargs, "tokenizer_args": tokenizer_kwargs, "config_args": config_kwargs}
+            options: dict[str, Any] = {key: {**trust, **(value or {})} for key, value in arguments.items()}
+            blocks, kwargs = load_modules(folder, trust_remote_code=trust_remote_code, transformer_options=options)
+            config = read_config(folder)
+        super().__init__()
+        for name, block in blocks.items():
+            self.add_module(name, block)
+        if folder is not None:
+            self.module_kwargs = kwargs
+        self.prompts = {**config.prompts, **(prompts or {})}
+        self.default_prompt_name = default_prompt_name or config.default_prompt_name
+        if self.default_prompt_name is not None:
+            choose("default prompt name", self.default_prompt_name, self.prompts)
+        self.truncate_dim = truncate_dim if truncate_dim is not None else config.truncate_dim
+        self._similarity: str | None = None
+        if (similarity := similarity_fn_name or config.similarity_fn_name) is not None:
+            self.similarity_fn_name = str(similarity)
+        self.backend = backend
+        self.model_card_data = model_card_data or SentenceTransformerModelCardData()
+        card = folder / "README.md" if folder is not None else None
+        self._card_text = card.read_text(encoding="utf-8") if card is not None and card.is_file() else ""
+        self.eval()
+        self.to(target)
+
+    # ── encode ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def encode(
+        self,
+        sentences: Any,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        batch_size: int | None = None,
+        show_progress_bar: bool | None = None,
+        output_value: Literal["sentence_embedding", "token_embeddings"] | None = "sentence_embedding",
+        precision: Precision = "float32",
+        convert_to_numpy: bool = True,
+        convert_to_tensor: bool = False,
+        device: str | torch.device | Sequence[str] | None = None,
+        normalize_embeddings: bool = False,
+        *,
+        truncate_dim: int | None = None,
+        out: npt.NDArray[Any] | None = None,
+        pool: WorkerPool | None = None,
+        chunk_size: int | None = None,
+        task: str | None = None,
+    ) -> Any:
+        """Turn texts into vectors. The result does not depend on how the texts are batched.
+
+        Args:
+            sentences: one text, or any iterable of texts: list, Series, array, ``datasets`` column. A generator is
+                read as it is encoded, so that with ``out`` neither texts nor vectors need to fit in memory.
+            prompt_name: the name of one of ``prompts`` to put before every text.
+            prompt: the prompt itself; wins over ``prompt_name``.
+            batch_size: rows in a batch. None (the default) fills batches by tokens, which is faster.
+            show_progress_bar: None shows one in interactive use; see ``workbench.show_progress``.
+            output_value: "sentence_embedding"; "token_embeddings" for a list of (tokens, dim) tensors; None for a list
+                of dicts with everything the model gives.
+            precision: "float32", "int8", "uint8", "binary" or "ubinary"; see ``quantize_embeddings``.
+            convert_to_numpy: give a numpy array; with neither this nor ``convert_to_tensor``, a list of tensors.
+            convert_to_tensor: give one tensor on the model's device.
+            device: where to run; a list of devices encodes in one process per device.
+            normalize_embeddings: scale every vector to length 1.
+            truncate_dim: keep only this many leading dimensions.
+            out: an array of shape (texts, dim) to write into, such as a ``np.memmap``; it is also returned.
+            pool: worker processes from ``start_multi_process_pool``.
+            chunk_size: texts sent to a worker at a time.
+            task: the route to take in a model with a ``Router``: "query" or "document".
+
+        Returns:
+            (texts, dim), or (dim,) for one text; dim is in bytes, an eighth, for the binary precisions.
+
+        Raises:
+            TextTypeError: a row is not a text; names its index and type.
+            ChoiceError: an unknown prompt name, precision, output value or device; lists the choices.
+            WorkerError: a worker process raised or died.
+        """
+        if output_value not in OUTPUT_VALUES:
+            raise ChoiceError(
+                f"Unknown output_value {output_value!r}. Choose one of: {', '.join(map(repr, OUTPUT_VALUES))}."
+            )
+        choose("precision", precision, PRECISIONS)
+        row_wise = precision in ("binary", "ubinary")
+        options = Options(
+            self._prompt(prompt_name, prompt),
+            batch_size,
+            truncate_dim if truncate_dim is not None else self.truncate_dim,
+            normalize_embeddings,
+            precision if row_wise else "float32",
+            precision == "float32" and (convert_to_tensor or not convert_to_numpy) and out is None,
+            show_progress_bar,
+        )
+        stream = is_stream(sentences)
+        texts, single = (
+            (iter_texts(sentences, accept=self._accepts), False) if stream else self._as_texts(sentences, task)
+        )
+        if output_value != "sentence_embedding":
+            if pool is not None or isinstance(device, (list, tuple)):
+                raise ValueError(f"Worker processes give sentence embeddings only, not output_value={output_value!r}.")
+            self._place(device)
+            results = self._features(list(texts), output_value, options)
+            return results[0] if single else results
+        with contextlib.ExitStack() as stack:
+            if isinstance(device, (list, tuple)):
+                pool = stack.enter_context(self.start_multi_process_pool(list(device)))
+            elif pool is None:
+                self._place(device)
+            if pool is not None:
+                options = replace(options, to_tensor=False)
+            target = out if precision == "float32" or row_wise else None
+            if stream:
+                parts = slices(texts, STREAM)
+                vectors, cut, count = self._encode_stream(parts, options, target, pool, chunk_size)
+            else:
+                vectors, cut = self._encode_rows(cast(list[Any], texts), options, target, pool, chunk_size)
+                count = len(cast(list[Any], texts))
+        if cut:
+            message = (
+                f"{cut} of {count} texts were longer than {self.max_seq_length} tokens and were cut. "
+                "model.token_counts(texts) gives the lengths; model.max_seq_length sets the limit."
+            )
+            warnings.warn(message, TruncationWarning, stacklevel=2)
+        if precision in ("int8", "uint8"):
+            vectors = quantize_embeddings(vectors, precision)
+            if out is not None:
+                out[: len(vectors)] = vectors
+                vectors = out
+        if convert_to_tensor:
+            vectors = torch.as_tensor(vectors)
+        elif not convert_to_numpy and out is None:
+            vectors = list(torch.as_tensor(vectors))
+        return vectors[0] if single else vectors
+
+    def encode_query(self, sentences: Any, **options: Any) -> Any:
+        """Encode questions: with the prompt named "query" if there is one, on the route "query" if there are routes."""
+        return self._encode_as("query", sentences, options)
+
+    def encode_document(self, sentences: Any, **options: Any) -> Any:
+        """Encode documents: with the prompt named "document", "passage" or "corpus", on the route "document"."""
+        return self._encode_as("document", sentences, options)
+
+    def _encode_as(self, task: str, sentences: Any, options: dict[str, Any]) -> Any:
+        if options.get("prompt_name") is None and options.get("prompt") is None:
+            names = {"query": ("query",), "document": ("document", "passage", "corpus")}[task]
+            options["prompt_name"] = next((name for name in names if name in self.prompts), None)
+        return self.encode(sentences, **{"task": task, **options})
+
+    def _as_texts(self, sentences: Any, task: str | None) -> tuple[list[Any], bool]:
+        texts, single = as_texts(sentences, accept=self._accepts)
+        if task is not None and dict in self._accepts:
+            texts = [{task: text} if isinstance(text, str) else text for text in texts]
+        return texts, single
+
+    @property
+    def _accepts(self) -> tuple[type, ...]:
+        return tuple(getattr(self[0], "accepts", ())) if len(self) else ()
+
+    def _prompt(self, name: str | None, prompt: str | None) -> str:
+        if prompt is not None:
+            return prompt
+        if name is not None:
+            return choose("prompt name", name, self.prompts)
+        return self.prompts.get(self.default_prompt_name, "") if self.default_prompt_name else ""
+
+    def _place(self, device: Any) -> None:
+        if device is not None:
+            self.to(pick_device(device))
+
+    def _encode_stream(
+        self,
+        parts: Iterable[list[Any]],
+        options: Options,
+        out: npt.NDArray[Any] | None,
+        pool: WorkerPool | None,
+        chunk_size: int | None,
+    ) -> tuple[Any, int, int]:
+        """Encode slice by slice; returns the vectors, how many texts were cut, and how many there were."""
+        made, cut, done = [], 0, 0
+        for part in parts:
+            target = None if out is None else out[done : done + len(part)]
+            if target is not None and len(target) < len(part):
+                raise ValueError(f"out has {len(out or ())} rows, but there are more texts. Make it larger.")
+            vectors, cut_here = self._encode_rows(part, options, target, pool, chunk_size)
+            cut, done = cut + cut_here, done + len(part)
+            if out is None:
+                made.append(vectors)
+        if out is not None:
+            return out[:done], cut, done
+        if not made:
+            return self._encode_rows([], options, None, None, None)[0], 0, 0
+        return (torch.cat(made) if options.to_tensor else np.concatenate(made)), cut, done
+
+    def _encode_rows(
+        self,
+        texts: list[Any],
+        options: Options,
+        out: npt.NDArray[Any] | None = None,
+        pool: WorkerPool | None = None,
+        chunk_size: int | None = None,
+    ) -> tuple[Any, int]:
+        """Encode texts, each distinct one once; returns the vectors and how many texts were cut."""
+        first, inverse = unique(texts)
+        distinct = texts if len(first) == len(texts) else [texts[row] for row in first]
+        table = Table(len(texts), out, options.to_tensor)
+        if not texts:
+            width = options.truncate_dim or self.get_sentence_embedding_dimension() or 0
+            return self._finish(torch.empty((0, width), device=self.device), options), 0
+        if pool is None:
+            cut = self._fill(table, distinct, first, options)
+        else:
+            cut = fill_from_pool(table, distinct, first, options, pool, chunk_size)
+        repeats = np.flatnonzero(first[inverse] != np.arange(len(texts)))
+        table.copy(repeats, first[inverse[repeats]])
+        return table.data, int(cut[inverse].sum())
+
+    def _fill(self, table: Table, texts: list[Any], places: IntArray, options: Options) -> npt.NDArray[np.bool_]:
+        """Write the vector of each text to its place in the table; returns which texts were cut."""
+        cut = np.zeros(len(texts), bool)
+        with torch.inference_mode():
+            for batch in self._batches(texts, options):
+                table.write(places[batch.rows], self._finish(batch.features["sentence_embedding"], options))
+                cut[batch.rows] = batch.cut
+        return cut
+
+    def run_chunk(self, chunk: list[Any], options: Options) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        """Encode one chunk of distinct texts in a worker process; returns vectors, and which texts were cut."""
+        table = Table(len(chunk), None, to_tensor=False)
+        cut = self._fill(table, chunk, np.arange(len(chunk)), options)
+        return table.data, cut
+
+    def _batches(self, texts: list[Any], options: Options) -> Iterator[Batch]:
+        """Run the model on texts, in batches of like length."""
+        self.eval()
+        first, device, prompt = self[0], self.device, options.prompt
+        knows_tokens = isinstance(first, InputModule) and type(first).token_rows is not InputModule.token_rows
+        extra = {"prompt_length": self._prompt_length(prompt)} if prompt and self._drops_prompt() else {}
+
+        def tokenise(part: list[Any]) -> Any:
+            texts = [prefixed(prompt, text) for text in part] if prompt else part
+            return first.token_rows(texts) if knows_tokens else texts
+
+        def collate(tokens: Any, index: IntArray) -> Features:
+            batch = first.collate(tokens, index) if knows_tokens else first.tokenize([tokens[row] for row in index])
+            return {**batch_to_device(batch, device), **extra}
+
+        with track(0, unit="tokens", desc="Encoding", show=options.show) as bar:
+            yield from outputs(
+                texts,
+                tokenise,
+                collate,
+                self.forward,
+                bar=bar,
+                budget=token_budget(device),
+                batch_size=options.batch_size,
+                padded=getattr(first, "padded", True),
+            )
+
+    def _finish(self, vectors: Tensor, options: Options) -> Any:
+        """Truncate, normalise and convert a batch of vectors."""
+        if options.truncate_dim is not None:
+            vectors = vectors[:, : options.truncate_dim]
+        if options.normalize:
+            vectors = nn.functional.normalize(vectors, dim=1)
+        if options.to_tensor:
+            return vectors
+        array = (vectors.float() if vectors.dtype == torch.bfloat16 else vectors).cpu().numpy()
+        return array if options.precision == "float32" else quantize_embeddings(array, options.precision)
+
+    def _features(self, texts: list[Any], output_value: str | None, options: Options) -> list[Any]:
+        """Return for every text its token vectors, or everything the model gives for it."""
+        first, inverse = unique(texts)
+        made: list[Any] = [None] * len(first)
+        with torch.no_grad():
+            for batch in self._batches([texts[row] for row in first], options):
+                if output_value is not None and output_value not in batch.features:
+                    raise ValueError(f"This model has no {output_value}; it gives {', '.join(sorted(batch.features))}.")
+                if options.truncate_dim is not None and output_value is None:
+                    batch.features["sentence_embedding"] = batch.features["sentence_embedding"][
+                        :, : options.truncate_dim
+                    ]
+                for place, row in enumerate(batch.rows):
+                    one = {key: row_of(value, place, len(batch.rows)) for key, value in batch.features.items()}
+                    made[row] = one if output_value is None else real_tokens(one)
+        return [made[number] for number in inverse]
+
+    def _drops_prompt(self) -> bool:
+        return any(getattr(block, "include_prompt", True) is False for block in self)
+
+    def _prompt_length(self, prompt: str) -> int:
+        """Tokens that a prompt adds at the front: its own and the opening special ones, not the closing one."""
+        ids = self.tokenize([prompt])["input_ids"][0].tolist()
+        return len(ids) - (ids[-1] in getattr(self.tokenizer, "all_special_ids", ()))
+
+    def token_counts(self, texts: Any) -> IntArray:
+        """Return how many tokens each text has, special tokens included, before anything is cut: (texts,)."""
+        first = self[0]
+        if not isinstance(first, InputModule):
+            raise ValueError(f"{type(first).__name__} does not count tokens.")
+        rows, _ = as_texts(texts, accept=self._accepts, name="texts")
+        return np.concatenate([np.zeros(0, np.int64), *(first.token_counts(part) for part in slices(rows, SLICE))])
+
+    # ── several processes ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def start_multi_process_pool(self, target_devices: list[str] | None = None) -> WorkerPool:
+        """Start one worker process per device: all GPUs by default, else up to four on the cpu.
+
+        Raises:
+            ChoiceError: an unknown device.
+            WorkerError: a worker did not start.
+        """
+        devices = list(target_devices) if target_devices else default_devices()
+        for device in devices:
+            pick_device(device)
+        model = self if self.device.type == "cpu" else copy.deepcopy(self).to("cpu")
+        return WorkerPool(model, devices)
+
+    @staticmethod
+    def stop_multi_process_pool(pool: WorkerPool) -> None:
+        """Stop the workers of a pool."""
+        pool.close()
+
+    def encode_multi_process(
+        self,
+        sentences: Any,
+        pool: WorkerPool,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        batch_size: int | None = None,
+        chunk_size: int | None = None,
+        show_progress_bar: bool | None = None,
+        precision: Precision = "float32",
+        normalize_embeddings: bool = False,
+    ) -> npt.NDArray[Any]:
+        """Encode with a pool of worker processes; the older name of ``encode(pool=...)``."""
+        vectors: npt.NDArray[Any] = self.encode(
+            sentences,
+            prompt_name,
+            prompt,
+            batch_size,
+            show_progress_bar,
+            precision=precision,
+            normalize_embeddings=normalize_embeddings,
+            pool=pool,
+            chunk_size=chunk_size,
+        )
+        return vectors
+
+    # ── the model as blocks ───────────────────────────────────────────────────────────────────────────────────────
+
+    def forward(self, input: Features, **kwargs: Any) -> Features:  # noqa: A002  (the name that torch gave it)
+        """Run the blocks one after the other on ``input``."""
+        for name, block in self.named_children():
+            wanted = self.module_kwargs.get(name, ())
+            input = block(input, **{key: value for key, value in kwargs.items() if key in wanted})  # noqa: A001
+        return input
+
+    def tokenize(self, texts: list[Any]) -> Features:
+        """Return one padded batch of features for texts."""
+        return cast(Features, self[0].tokenize(texts))
+
+    def get_sentence_features(self, *features: Any) -> Features:
+        """Return features of the given texts, ready for ``forward``."""
+        return self.tokenize(list(features))
+
+    @property
+    def tokenizer(self) -> Any:
+        """The first block's tokenizer."""
+        return self[0].tokenizer
+
+    @tokenizer.setter
+    def tokenizer(self, value: Any) -> None:
+        self[0].tokenizer = value
+
+    @property
+    def max_seq_length(self) -> int | None:
+        """Texts are cut to this many tokens; None: never."""
+        return cast("int | None", getattr(self[0], "max_seq_length", None))
+
+    @max_seq_length.setter
+    def max_seq_length(self, value: int | None) -> None:
+        self[0].max_seq_length = value
+
+    def get_max_seq_length(self) -> int | None:
+        """Return ``max_seq_length``."""
+        return self.max_seq_length
+
+    def get_sentence_embedding_dimension(self) -> int | None:
+        """Length of a text's vector, after ``truncate_dim``; None when no block knows it."""
+        for block in reversed(self):
+            if callable(dimension := getattr(block, "get_sentence_embedding_dimension", None)):
+                return min(dimension(), self.truncate_dim or dimension())
+        return None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        tensors = itertools.chain(self.parameters(), self.buffers())
+        return next((tensor.device for tensor in tensors), torch.device("cpu"))
+
+    @property
+    def dtype(self) -> torch.dtype | None:
+        """The type of the weights; None when there are none."""
+        return next((tensor.dtype for tensor in self.parameters()), None)
+
+    @property
+    def transformers_model(self) -> Any:
+        """The transformers model inside, or None."""
+        return next((block.auto_model for block in self if hasattr(block, "auto_model")), None)
+
+    def get_backend(self) -> str:
+        """Return what runs the model: "torch"."""
+        return self.backend
+
+    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict[str, Any] | None = None) -> None:
+        """Trade time for memory in training: activations are computed again in the backward pass."""
+        if (model := self.transformers_model) is None:
+            raise ValueError("This model has no transformer, so there is nothing to checkpoint.")
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs)
+
+    def set_pooling_include_prompt(self, include_prompt: bool) -> None:
+        """Say whether the tokens of a prompt count in pooling."""
+        for block in self:
+            if hasattr(block, "include_prompt"):
+                block.include_prompt = include_prompt
+
+    @contextlib.contextmanager
+    def truncate_sentence_embeddings(self, truncate_dim: int | None) -> Iterator[None]:
+        """Keep only the first ``truncate_dim`` dimensions of vectors encoded inside the ``with`` block."""
+        before, self.truncate_dim = self.truncate_dim, truncate_dim
+        try:
+            yield
+        finally:
+            self.truncate_dim = before
+
+    # ── compare and judge ─────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def similarity_fn_name(self) -> str:
+        """The similarity this model was trained for: "cosine", "dot", "euclidean" or "manhattan"."""
+        return self._similarity or "cosine"
+
+    @similarity_fn_name.setter
+    def similarity_fn_name(self, value: str | SimilarityFunction) -> None:
+        SimilarityFunction.to_similarity_fn(value)  # raises ChoiceError
+        self._similarity = SimilarityFunction(value).value
+
+    @property
+    def similarity(self) -> Callable[[Any, Any], Tensor]:
+        """The function that compares every row of a with every row of b: (a, b) → (rows of a, rows of b)."""
+        return SimilarityFunction.to_similarity_fn(self.similarity_fn_name)
+
+    @property
+    def similarity_pairwise(self) -> Callable[[Any, Any], Tensor]:
+        """The function that compares row i of a with row i of b: (a, b) → (rows,)."""
+        return SimilarityFunction.to_similarity_pairwise_fn(self.similarity_fn_name)
+
+    def evaluate(self, evaluator: Any, output_path: str | Path | None = None) -> Any:
+        """Return ``evaluator(self, output_path)``, having made the folder ``output_path``."""
+        if output_path is not None:
+            Path(output_path).mkdir(parents=True, exist_ok=True)
+        return evaluator(self, output_path if output_path is None else str(output_path))
+
+    # ── keep ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def save(
+        self,
+        path: str | Path,
+        model_name: str | None = None,
+        create_model_card: bool = True,
+        train_datasets: list[str] | None = None,
+        safe_serialization: bool = True,
+    ) -> None:
+        """Write the model to a folder that this class and every release of the reference load.
+
+        The folder is put in place in one step: a save that is killed leaves what was there before.
+
+        Args:
+            path: the folder.
+            model_name: the name on the model card.
+            create_model_card: whether to write README.md; a loaded model keeps the card it came with.
+            train_datasets: data sets to name on the card.
+            safe_serialization: safetensors (True) or torch pickles.
+        """
+        config = ModelConfig(self.prompts, self.default_prompt_name, self.similarity_fn_name, self.truncate_dim)
+        with write_atomically(path) as folder:
+            save_modules(folder, dict(self.named_children()), self.module_kwargs, config, safe_serialization)
+            if create_model_card:
+                (folder / "README.md").write_text(self._card(model_name, train_datasets), encoding="utf-8")
+
+    save_pretrained = save
+
+    def _card(self, model_name: str | None, train_datasets: list[str] | None) -> str:
+        if self._card_text and not (model_name or train_datasets):
+            return self._card_text
+        if model_name:
+            self.model_card_data.model_name = model_name
+        if train_datasets:
+            self.model_card_data.train_datasets = [{"name": name} for name in train_datasets]
+        return generate_model_card(self)
+
+    @staticmethod
+    def load(input_path: str | Path) -> "SentenceTransformer":
+        """Load a model from a folder; the same as calling the class."""
+        return SentenceTransformer(input_path)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        token: str | None = None,
+        private: bool | None = None,
+        safe_serialization: bool = True,
+        commit_message: str | None = None,
+        local_model_path: str | None = None,
+        exist_ok: bool = False,
+        replace_model_card: bool = False,
+        train_datasets: list[str] | None = None,
+        revision: str | None = None,
+        create_pr: bool = False,
+    ) -> str:
+        """Upload the model to the hub; returns the address of the commit."""
+        with tempfile.TemporaryDirectory() as folder:
+            if local_model_path is None:
+                self.save(Path(folder) / "model", repo_id, True, train_datasets, safe_serialization)
+            return hub.push(
+                local_model_path or Path(folder) / "model",
+                repo_id,
+                token=token,
+                private=private,
+                commit_message=commit_message or "Add a SentenceTransformer model",
+                exist_ok=exist_ok,
+                keep_card=not replace_model_card,
+                revision=revision,
+                create_pr=create_pr,
+            )
+
+    def save_to_hub(self, repo_id: str, organization: str | None = None, **options: Any) -> str:
+        """Upload to the hub; the older name of ``push_to_hub``."""
+        return self.push_to_hub(f"{organization}/{repo_id}" if organization else repo_id, **options)
