@@ -52,8 +52,8 @@ def plan(lengths: IntArray, *, budget: int, rows: int | None = None) -> list[Int
 
 def outputs(
     rows: Sequence[Any],
-    tokenise: Callable[[list[Any]], TokenRows] | None,
-    collate: Callable[[TokenRows | list[Any], IntArray], dict[str, Any]],
+    tokenise: Callable[[list[Any]], TokenRows | list[Any]],
+    collate: Callable[[Any, IntArray], dict[str, Any]],
     forward: Callable[[dict[str, Any]], dict[str, Any]],
     *,
     bar: Bar,
@@ -65,8 +65,8 @@ def outputs(
 
     Args:
         rows: what to run the model on.
-        tokenise: gives unpadded tokens of many rows; None for a block that can only make whole batches.
-        collate: makes the batch of some rows of what ``tokenise`` gave (or, without it, of the rows themselves).
+        tokenise: gives unpadded tokens of many rows; or the rows as they are, for a block that only makes whole batches.
+        collate: makes the batch of some rows of what ``tokenise`` gave.
         forward: the model.
         bar: counts tokens.
         budget: most tokens in a batch.
@@ -77,7 +77,7 @@ def outputs(
     per_size, seen, done = 1.0, 0, 0
     bar.update(0, total=bar.done + int(sizes.sum()))
     base = bar.done
-    for part, tokens in ahead(slices(rows, SLICE), tokenise or (lambda part: part)):
+    for part, tokens in ahead(slices(rows, SLICE), tokenise):
         lengths = tokens.lengths if isinstance(tokens, TokenRows) else sizes[done : done + len(part)]
         seen += int(sizes[done : done + len(part)].sum())
         per_size = (bar.done - base + int(lengths.sum())) / max(1, seen)

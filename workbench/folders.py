@@ -180,7 +180,7 @@ def _swap(fresh: Path, target: Path) -> None:
 
 
 def _keep_others(old: Path, fresh: Path) -> None:
-    """Hard-link (or copy) what ``old`` has and ``fresh`` has not, except weights in the other format and old modules."""
+    """Hard-link (or copy) what only ``old`` has, except weights in the other format and old modules."""
     replaced = {*WEIGHTS, "modules.json"} | {entry["path"] for entry in _modules(old)}
     for entry in old.iterdir():
         if entry.name in replaced or (fresh / entry.name).exists():

@@ -1,8 +1,7 @@
-"""Model folders as records: ``modules.json`` and ``config_sentence_transformers.json``, read in every layout, written in the oldest."""
+"""Model folders as records, ``modules.json`` first: read in every layout, written in the oldest."""
 
 import importlib
 import inspect
-import json
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -129,7 +128,7 @@ def _find_class(name: str, folder: Path, trust_remote_code: bool) -> type[nn.Mod
     return found
 
 
-def _load_module(cls: Any, root: Path, path: Path, subfolder: str, options: dict[str, Any]) -> nn.Module:
+def _load_module(cls: Any, root: Path, path: Path, subfolder: str, options: dict[str, Any]) -> Any:
     from workbench.models.transformer import Transformer
 
     if issubclass(cls, Transformer):

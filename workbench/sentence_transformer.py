@@ -228,8 +228,8 @@ class SentenceTransformer(nn.Sequential):
                 parts = slices(texts, STREAM)
                 vectors, cut, count = self._encode_stream(parts, options, target, pool, chunk_size)
             else:
-                vectors, cut = self._encode_rows(cast(list[Any], texts), options, target, pool, chunk_size)
-                count = len(cast(list[Any], texts))
+                vectors, cut = self._encode_rows(cast("list[Any]", texts), options, target, pool, chunk_size)
+                count = len(cast("list[Any]", texts))
         if cut:
             message = (
                 f"{cut} of {count} texts were longer than {self.max_seq_length} tokens and were cut. "
@@ -269,7 +269,7 @@ class SentenceTransformer(nn.Sequential):
 
     @property
     def _accepts(self) -> tuple[type, ...]:
-        return tuple(getattr(self[0], "accepts", ())) if len(self) else ()
+        return tuple(getattr(self._first_module(), "accepts", ()))
 
     def _prompt(self, name: str | None, prompt: str | None) -> str:
         if prompt is not None:
@@ -347,7 +347,7 @@ class SentenceTransformer(nn.Sequential):
     def _batches(self, texts: list[Any], options: Options) -> Iterator[Batch]:
         """Run the model on texts, in batches of like length."""
         self.eval()
-        first, device, prompt = self[0], self.device, options.prompt
+        first, device, prompt = self._first_module(), self.device, options.prompt
         knows_tokens = isinstance(first, InputModule) and type(first).token_rows is not InputModule.token_rows
         extra = {"prompt_length": self._prompt_length(prompt)} if prompt and self._drops_prompt() else {}
 
@@ -409,7 +409,7 @@ class SentenceTransformer(nn.Sequential):
 
     def token_counts(self, texts: Any) -> IntArray:
         """Return how many tokens each text has, special tokens included, before anything is cut: (texts,)."""
-        first = self[0]
+        first = self._first_module()
         if not isinstance(first, InputModule):
             raise ValueError(f"{type(first).__name__} does not count tokens.")
         rows, _ = as_texts(texts, accept=self._accepts, name="texts")
@@ -470,9 +470,12 @@ class SentenceTransformer(nn.Sequential):
             input = block(input, **{key: value for key, value in kwargs.items() if key in wanted})  # noqa: A001
         return input
 
+    def _first_module(self) -> Any:
+        return next(iter(self), None)
+
     def tokenize(self, texts: list[Any]) -> Features:
         """Return one padded batch of features for texts."""
-        return cast(Features, self[0].tokenize(texts))
+        return cast("Features", self._first_module().tokenize(texts))
 
     def get_sentence_features(self, *features: Any) -> Features:
         """Return features of the given texts, ready for ``forward``."""
@@ -481,20 +484,20 @@ class SentenceTransformer(nn.Sequential):
     @property
     def tokenizer(self) -> Any:
         """The first block's tokenizer."""
-        return self[0].tokenizer
+        return self._first_module().tokenizer
 
     @tokenizer.setter
     def tokenizer(self, value: Any) -> None:
-        self[0].tokenizer = value
+        self._first_module().tokenizer = value
 
     @property
     def max_seq_length(self) -> int | None:
         """Texts are cut to this many tokens; None: never."""
-        return cast("int | None", getattr(self[0], "max_seq_length", None))
+        return cast("int | None", getattr(self._first_module(), "max_seq_length", None))
 
     @max_seq_length.setter
     def max_seq_length(self, value: int | None) -> None:
-        self[0].max_seq_length = value
+        self._first_module().max_seq_length = value
 
     def get_max_seq_length(self) -> int | None:
         """Return ``max_seq_length``."""
@@ -537,7 +540,7 @@ class SentenceTransformer(nn.Sequential):
         """Say whether the tokens of a prompt count in pooling."""
         for block in self:
             if hasattr(block, "include_prompt"):
-                block.include_prompt = include_prompt
+                setattr(block, "include_prompt", include_prompt)  # noqa: B010  (not every block has it)
 
     @contextlib.contextmanager
     def truncate_sentence_embeddings(self, truncate_dim: int | None) -> Iterator[None]:

@@ -28,7 +28,7 @@ class Transformer(InputModule):
 
     Args:
         model_name_or_path: a folder, or a name on the hub.
-        max_seq_length: texts are cut to this many tokens; None takes the smaller of the tokenizer's and the model's limit.
+        max_seq_length: texts are cut to this many tokens; None takes the smaller limit of tokenizer and model.
         model_args: passed to the model's ``from_pretrained``; ``tokenizer_args`` and ``config_args`` likewise.
         cache_dir: where downloads are kept.
         do_lower_case: lower-case the texts before the tokenizer sees them.
@@ -223,12 +223,12 @@ def _without_bars() -> Iterator[None]:
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
         if shown:
-            logging.enable_progress_bar()
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def pad(rows: TokenRows, index: IntArray, tokenizer: Any) -> Features:
