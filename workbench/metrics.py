@@ -16,7 +16,7 @@ __all__ = [
     "pearson", "precision_at_k", "recall_at_k", "spearman",
 ]  # fmt: skip
 
-Floats = npt.NDArray[Any]
+_Floats = npt.NDArray[Any]
 
 
 def pearson(x: Any, y: Any) -> float:
@@ -125,7 +125,7 @@ def mrr_at_k(ranked: Any, k: int) -> float:
     return _mean_ratio(hits.any(axis=1), 1 + hits.argmax(axis=1))
 
 
-def _columns(**named: Any) -> list[Floats]:
+def _columns(**named: Any) -> list[_Floats]:
     """The two named columns as arrays of floats (float32 stays), checked: one length, no NaN."""
     columns = [np.asarray(values) for values in named.values()]
     columns = [column if column.dtype == np.float32 else column.astype(np.float64) for column in columns]
@@ -137,25 +137,25 @@ def _columns(**named: Any) -> list[Floats]:
     return columns
 
 
-def _scored(scores: Any, labels: Any) -> list[Floats]:
+def _scored(scores: Any, labels: Any) -> list[_Floats]:
     columns = _columns(scores=scores, labels=labels)
     _refuse((columns[1] != 0) & (columns[1] != 1), "labels must be 0 or 1")
     return columns
 
 
-def _refuse(bad: Floats, rule: str) -> None:
+def _refuse(bad: _Floats, rule: str) -> None:
     if bad.any():
         rows = np.unique(np.nonzero(bad)[0]).tolist()
         raise ValueError(f"{rule}; {len(rows)} rows break this, the first of them {rows[:10]}.")
 
 
-def _ranks(values: Floats) -> Floats:
+def _ranks(values: _Floats) -> _Floats:
     """Rank 1 for the smallest; equal values share the mean of their ranks."""
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
     return (counts.cumsum() - (counts - 1) / 2)[place]
 
 
-def _cuts(scores: Any, labels: Any, high_is_similar: bool) -> tuple[Floats, Floats, Floats]:
+def _cuts(scores: Any, labels: Any, high_is_similar: bool) -> tuple[_Floats, _Floats, _Floats]:
     """All ways to cut the sorted rows between different scores: thresholds, positives above, rows above; none first."""
     scores, labels = _scored(scores, labels)
     if not len(scores):
@@ -173,7 +173,7 @@ def _cuts(scores: Any, labels: Any, high_is_similar: bool) -> tuple[Floats, Floa
     return sign * thresholds, np.concatenate([[0], labels.cumsum()])[taken], taken.astype(np.float64)
 
 
-def _top(ranked: Any, k: int) -> Floats:
+def _top(ranked: Any, k: int) -> _Floats:
     """The first k gains of each query, filled up with 0: (queries, k)."""
     gains = np.asarray(ranked, dtype=np.float64)
     if gains.ndim != 2 or k < 1:
@@ -182,7 +182,7 @@ def _top(ranked: Any, k: int) -> Floats:
     return np.pad(gains[:, :k], [(0, 0), (0, max(k - gains.shape[1], 0))])
 
 
-def _count(relevant: Any) -> Floats:
+def _count(relevant: Any) -> _Floats:
     gains = np.asarray(relevant, dtype=np.float64)
     return gains if gains.ndim == 1 else (gains > 0).sum(axis=1)
 

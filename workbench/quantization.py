@@ -10,9 +10,9 @@ from workbench.errors import choose
 
 __all__ = ["PRECISIONS", "quantize_embeddings"]
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
-Array = npt.NDArray[Any]
+_Array = npt.NDArray[Any]
 
 PRECISIONS: dict[str, type[np.generic]] = {
     "float32": np.float32,
@@ -26,7 +26,7 @@ PRECISIONS: dict[str, type[np.generic]] = {
 
 def quantize_embeddings(
     embeddings: Any, precision: str, ranges: Any = None, calibration_embeddings: Any = None
-) -> "Array | list[Array]":
+) -> "_Array | list[_Array]":
     """Store vectors in fewer bytes, for a smaller and faster index.
 
     ``int8`` and ``uint8`` (4 times smaller) cut the range of each dimension into 255 equal steps; ``binary`` and
@@ -68,20 +68,20 @@ def quantize_embeddings(
     return codes if kind is np.uint8 else (codes ^ 0x80).view(np.int8)  # flipping the top bit is minus 128
 
 
-def _ranges(vectors: Array, precision: str, ranges: Any, calibration: Any) -> Array:
+def _ranges(vectors: _Array, precision: str, ranges: Any, calibration: Any) -> _Array:
     if ranges is None:
         sample = vectors if calibration is None else _floats(calibration)
         if sample.ndim != 2 or (vectors.size and not len(sample)):
             raise ValueError(f"One vector has no ranges: pass ranges or calibration_embeddings for {precision!r}.")
         if 0 < len(sample) < 100:
-            logger.warning("%s ranges come from only %d vectors; calibrate on more of them.", precision, len(sample))
+            _logger.warning("%s ranges come from only %d vectors; calibrate on more of them.", precision, len(sample))
         ranges = np.stack([sample.min(0), sample.max(0)]) if len(sample) else np.zeros((2, vectors.shape[-1]))
     if np.shape(ranges) != (2, vectors.shape[-1]):
         raise ValueError(f"ranges have shape {np.shape(ranges)}; expected (2, {vectors.shape[-1]}): low and high.")
     return np.asarray(ranges, np.float32)
 
 
-def _floats(vectors: Any) -> Array:
+def _floats(vectors: Any) -> _Array:
     """Vectors as an array of float32, or of float64 where they are that."""
     if hasattr(vectors, "detach"):
         vectors = vectors.detach().cpu()
