@@ -1,0 +1,60 @@
+"""The facts about known models are complete, plausible and found by every spelling of a name."""
+
+import pytest
+
+from workbench import hub
+from workbench.registry import MODELS, facts
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_row_is_complete_enough_for_a_picker(name: str) -> None:
+    row = MODELS[name]
+    assert row.name == name
+    assert row.kind in ("bi-encoder", "cross-encoder")
+    assert row.note
+    assert row.languages
+    assert all(0 < score < 100 and measure.endswith(")") for measure, score in row.scores.items())
+    if "/" in name:
+        assert row.size_mb is not None
+        assert (row.dimensions is None) == (row.kind == "cross-encoder")
+    hash(row)
+
+
+def test_there_are_enough_models_of_both_kinds() -> None:
+    kinds = [row.kind for row in MODELS.values()]
+    assert kinds.count("bi-encoder") >= 12
+    assert kinds.count("cross-encoder") >= 5
+
+
+def test_what_came_along_is_in_the_list() -> None:
+    assert set(hub.bundled()) <= set(MODELS)
+
+
+def test_the_best_known_model_has_its_published_facts() -> None:
+    row = MODELS["sentence-transformers/all-MiniLM-L6-v2"]
+    assert (row.dimensions, row.max_seq_length, row.size_mb, row.license) == (384, 256, 90.9, "apache-2.0")
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2"),
+        ("sentence-transformers/all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2"),
+        ("e5-small-v2", "intfloat/e5-small-v2"),
+        ("cross-encoder/ms-marco-MiniLM-L-6-v2", "cross-encoder/ms-marco-MiniLM-L6-v2"),
+        ("starter", "starter"),
+        ("small-v2", None),
+        ("someone/all-MiniLM-L6-v2", None),
+        ("", None),
+    ],
+)
+def test_a_model_is_found_with_or_without_its_organization(name: str, found: str | None) -> None:
+    assert getattr(facts(name), "name", None) == found
+
+
+def test_prompts_of_models_that_want_them_are_known() -> None:
+    assert (MODELS["intfloat/e5-small-v2"].query_prompt, MODELS["intfloat/e5-small-v2"].document_prompt) == (
+        "query: ",
+        "passage: ",
+    )
+    assert MODELS["BAAI/bge-small-en-v1.5"].document_prompt is None
