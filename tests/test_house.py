@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = {
     0: "_lazy _optional devices errors folders metrics progress protocols similarity texts tokens",
     1: "models quantization",
-    2: "cross_encoder hub model_card persist batching pool registry sentence_transformer",
+    2: "cross_encoder encoding hub model_card persist batching pool registry sentence_transformer",
     6: "__main__ cli util",
     7: "widgets",
 }

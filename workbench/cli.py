@@ -10,8 +10,6 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
-from rich.console import Console
-from rich.table import Table
 from typer.core import TyperGroup
 
 from workbench import __version__
@@ -116,13 +114,13 @@ def models() -> None:
     """List the known models: what they are, how large, and which are on this machine."""
     from workbench import hub, registry
 
-    table = Table(box=None, pad_edge=False)
-    for column in ("here", "name", "kind", "dimensions", "tokens", "MB", "languages", "licence"):
-        table.add_column(column, overflow="fold")
+    rows: list[tuple[str, ...]] = [("here", "name", "kind", "dimensions", "tokens", "MB", "languages", "licence")]
     for name, facts in registry.MODELS.items():
-        cells = (facts.kind, facts.dimensions, facts.max_seq_length, facts.size_mb, facts.languages, facts.license)
-        table.add_row("yes" if hub.available(name) else "no", name, *map(_cell, cells))
-    Console(highlight=False).print(table)
+        values = (facts.kind, facts.dimensions, facts.max_seq_length, facts.size_mb, facts.languages, facts.license)
+        rows.append(("yes" if hub.available(name) else "no", name, *map(_cell, values)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:  # plain lines, which can be searched and copied at any width of terminal
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _cell(value: object) -> str:
