@@ -214,7 +214,9 @@ class SentenceTransformer(nn.Sequential):
             if pool is not None or isinstance(device, (list, tuple)):
                 raise ValueError(f"Worker processes give sentence embeddings only, not output_value={output_value!r}.")
             self._place(device)
-            results = self._features(list(texts), output_value, options)
+            rows = list(texts)
+            results, cut = self._features(rows, output_value, options)
+            self._warn_of_cuts(cut, len(rows))
             return results[0] if single else results
         with contextlib.ExitStack() as stack:
             if isinstance(device, (list, tuple)):
@@ -230,12 +232,7 @@ class SentenceTransformer(nn.Sequential):
             else:
                 vectors, cut = self._encode_rows(cast("list[Any]", texts), options, target, pool, chunk_size)
                 count = len(cast("list[Any]", texts))
-        if cut:
-            message = (
-                f"{cut} of {count} texts were longer than {self.max_seq_length} tokens and were cut. "
-                "model.token_counts(texts) gives the lengths; model.max_seq_length sets the limit."
-            )
-            warnings.warn(message, TruncationWarning, stacklevel=2)
+        self._warn_of_cuts(cut, count)
         if precision in ("int8", "uint8"):
             vectors = quantize_embeddings(vectors, precision)
             if out is not None:
@@ -260,6 +257,14 @@ class SentenceTransformer(nn.Sequential):
             names = {"query": ("query",), "document": ("document", "passage", "corpus")}[task]
             options["prompt_name"] = next((name for name in names if name in self.prompts), None)
         return self.encode(sentences, **{"task": task, **options})
+
+    def _warn_of_cuts(self, cut: int, count: int) -> None:
+        if cut:
+            message = (
+                f"{cut} of {count} texts were longer than {self.max_seq_length} tokens and were cut. "
+                "model.token_counts(texts) gives the lengths; model.max_seq_length sets the limit."
+            )
+            warnings.warn(message, TruncationWarning, stacklevel=3)
 
     def _as_texts(self, sentences: Any, task: str | None) -> tuple[list[Any], bool]:
         texts, single = as_texts(sentences, accept=self._accepts)
@@ -382,9 +387,10 @@ class SentenceTransformer(nn.Sequential):
         array = (vectors.float() if vectors.dtype == torch.bfloat16 else vectors).cpu().numpy()
         return array if options.precision == "float32" else quantize_embeddings(array, options.precision)
 
-    def _features(self, texts: list[Any], output_value: str | None, options: Options) -> list[Any]:
-        """Return for every text its token vectors, or everything the model gives for it."""
+    def _features(self, texts: list[Any], output_value: str | None, options: Options) -> tuple[list[Any], int]:
+        """Return for every text its token vectors, or everything the model gives for it; and how many were cut."""
         first, inverse = unique(texts)
+        cut = np.zeros(len(first), bool)
         made: list[Any] = [None] * len(first)
         with torch.no_grad():
             for batch in self._batches([texts[row] for row in first], options):
@@ -394,10 +400,11 @@ class SentenceTransformer(nn.Sequential):
                     batch.features["sentence_embedding"] = batch.features["sentence_embedding"][
                         :, : options.truncate_dim
                     ]
+                cut[batch.rows] = batch.cut
                 for place, row in enumerate(batch.rows):
                     one = {key: row_of(value, place, len(batch.rows)) for key, value in batch.features.items()}
                     made[row] = one if output_value is None else real_tokens(one)
-        return [made[number] for number in inverse]
+        return [made[number] for number in inverse], int(cut[inverse].sum())
 
     def _drops_prompt(self) -> bool:
         return any(getattr(block, "include_prompt", True) is False for block in self)
