@@ -107,16 +107,20 @@ class _Handler(BaseHTTPRequestHandler):
         return None
 
     def _api(self, parts: list[str]) -> None:
+        if parts[-2:] == ["discussions", "1"]:
+            repo = {"name": "/".join(parts[:-2]), "type": "model"}
+            request = {"isPullRequest": True, "changes": {"base": "refs/heads/main"}, "filesWithConflicts": []}
+            about = {"title": "New", "num": 1, "createdAt": "2026-01-01T00:00:00.000Z", "status": "draft", "events": []}
+            return self._json(request | about | {"repo": repo})
         cut = next((i for i, part in enumerate(parts) if part in ("revision", "tree")), len(parts))
         name, ref = "/".join(parts[:cut]), "/".join(parts[cut + 1 :]) or "main"
         if (found := self._repo(name, ref, content=False)) is None:
-            return
+            return None
         files, sha = found
         if parts[cut : cut + 1] == ["tree"]:
-            self._json([{"type": "file", "path": n, "size": len(b), "oid": _etag(b)} for n, b in files.items()])
-        else:
-            siblings = [{"rfilename": n, "size": len(b), "blobId": _etag(b)} for n, b in files.items()]
-            self._json({"id": name, "sha": sha, "siblings": siblings, "private": False, "tags": [], "downloads": 0})
+            return self._json([{"type": "file", "path": n, "size": len(b), "oid": _etag(b)} for n, b in files.items()])
+        siblings = [{"rfilename": n, "size": len(b), "blobId": _etag(b)} for n, b in files.items()]
+        return self._json({"id": name, "sha": sha, "siblings": siblings, "private": False, "tags": [], "downloads": 0})
 
     def _file(self, path: str) -> None:
         name, _, rest = path.lstrip("/").partition("/resolve/")
@@ -167,14 +171,17 @@ class _Handler(BaseHTTPRequestHandler):
             new = {v["value"]["path"]: base64.b64decode(v["value"]["content"]) for v in lines if v["key"] == "file"}
             sha = repo.commit(repo.commits[repo.refs[ref]] | new, ref)
             return self._json({"commitUrl": f"{self.hub.url}/{name}/commit/{sha}", "commitOid": sha, "success": True})
+        if verb == "discussions":
+            repo.refs["refs/pr/1"] = repo.refs["main"]
+            return self._json({"num": 1})
         return self._json({})
 
     @staticmethod
     def _split(path: str) -> tuple[str, str, str]:
-        for verb in ("branch", "preupload", "commit"):
-            name, found, ref = path.partition(f"/{verb}/")
+        for verb in ("branch", "preupload", "commit", "discussions"):
+            name, found, ref = path.partition(f"/{verb}")
             if found:
-                return name, verb, ref
+                return name, verb, ref.lstrip("/")
         return path, "", ""
 
     def _json(self, value: Any, status: int = 200, headers: dict[str, str] | None = None) -> None:

@@ -387,6 +387,20 @@ def test_a_folder_is_pushed_and_comes_back(server: Hub, cache: Path) -> None:
     assert contents(hub.resolve("me/mine", token="hf_me")) == MODEL
     with pytest.raises(OSError, match="409"):
         hub.push(folder, "me/mine", token="hf_me")
-    (folder / "README.md").write_bytes(b"card")
-    hub.push(folder, "me/mine", token="hf_me", exist_ok=True, revision="draft")
-    assert (hub.resolve("me/mine", revision="draft") / "README.md").read_bytes() == b"card"
+
+
+def test_a_push_to_a_branch_can_spare_the_card_that_is_there(server: Hub, cache: Path) -> None:
+    folder = write(cache.parent / "own", MODEL | {"README.md": b"first"})
+    hub.push(folder, "me/mine", token="hf_me", keep_card=True)
+    (folder / "README.md").write_bytes(b"second")
+    for keep, card in ((True, b"first"), (False, b"second")):
+        hub.push(folder, "me/mine", token="hf_me", exist_ok=True, revision="draft", keep_card=keep)
+        assert (hub.resolve("me/mine", revision="draft") / "README.md").read_bytes() == card
+    assert (hub.resolve("me/mine", revision="main") / "README.md").read_bytes() == b"first"
+
+
+def test_a_pull_request_gives_its_own_address(server: Hub, cache: Path) -> None:
+    server.add("them/theirs", MODEL)
+    folder = write(cache.parent / "own", {"README.md": b"card"})
+    assert hub.push(folder, "them/theirs", token="hf_me", create_pr=True) == f"{server.url}/them/theirs/discussions/1"
+    assert contents(hub.resolve("them/theirs")) == MODEL

@@ -127,19 +127,32 @@ def verify(folder: Path) -> None:
             )
 
 
-def push(folder: str | Path, repo_id: str, *, token: _Token = None, private: bool | None = None, **options: Any) -> str:
-    """Upload ``folder`` to the hub as ``repo_id``, which is created, and return the address of the commit.
+def push(
+    folder: str | Path,
+    repo_id: str,
+    *,
+    token: _Token = None,
+    private: bool | None = None,
+    exist_ok: bool = False,
+    keep_card: bool = False,
+    revision: str | None = None,
+    create_pr: bool = False,
+    **options: Any,
+) -> str:
+    """Upload ``folder`` to the hub as ``repo_id`` and return the address of the commit or of the pull request.
 
-    ``options``: ``exist_ok`` (the repository may exist already), ``revision`` (a branch, made if missing), and what
-    ``HfApi.upload_folder`` takes: ``commit_message``, ``commit_description``, ``create_pr``.
+    The repository is created, and may exist only with ``exist_ok`` or ``create_pr``. The branch ``revision`` is made
+    where it is missing; ``keep_card`` spares a README.md that is there; ``options`` go to ``HfApi.upload_folder``.
     """
     from huggingface_hub import HfApi
 
     api = HfApi(token=token, library_name="sentence-workbench")
-    exist_ok = options.pop("exist_ok", False) or options.get("create_pr", False)
-    repo_id = api.create_repo(repo_id, private=private, exist_ok=exist_ok).repo_id
-    if (branch := options.get("revision")) is not None:
-        api.create_branch(repo_id, branch=branch, exist_ok=True)
+    repo_id = api.create_repo(repo_id, private=private, exist_ok=exist_ok or create_pr).repo_id
+    if revision is not None:
+        api.create_branch(repo_id, branch=revision, exist_ok=True)
+    options.update(revision=revision, create_pr=create_pr)
+    if keep_card and api.file_exists(repo_id, "README.md", revision=revision):
+        options["ignore_patterns"] = ["README.md"]
     commit = api.upload_folder(repo_id=repo_id, folder_path=folder, **options)
     return str(commit.pr_url or commit.commit_url)
 
