@@ -4,6 +4,8 @@ import hashlib
 import json
 import logging
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from workbench import SentenceTransformer, hub
 from workbench.errors import Cancelled, ModelFormatError, ModelNotFoundError, UnsafeModelError
 from workbench.progress import Bar, listen
 
+ROOT = Path(__file__).parents[1]
 MODEL = {"modules.json": b"[]", "model.safetensors": b"weights" * 10_000, "1_Pooling/config.json": b"{}"}
 
 
@@ -68,6 +71,15 @@ def test_a_local_folder_is_found_without_the_network(cache: Path, no_network: No
     assert hub.resolve(str(folder), revision="v9", token="t", cache_folder=cache) == folder
     assert hub.available("own")
     assert hub.is_sentence_transformer_model(folder)
+
+
+def test_a_local_folder_costs_no_import_of_the_hub_or_of_torch(tmp_path: Path) -> None:
+    code = (
+        "import sys; from workbench import hub; hub.resolve(sys.argv[1]); "
+        "sys.exit(str({'huggingface_hub', 'torch'} & set(sys.modules) or ''))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stderr.strip() == ""
 
 
 def test_a_home_folder_is_expanded(cache: Path, no_network: None, monkeypatch: pytest.MonkeyPatch) -> None:
