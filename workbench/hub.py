@@ -62,8 +62,6 @@ def resolve(
     """
     if (folder := _at_hand(name)) is not None:
         return folder
-    if revision is not None and not re.fullmatch(r"\w(?!.*\.\.)[\w./+@-]*", revision):
-        raise ModelNotFoundError(f"{revision!r} is no possible revision. Give a branch, a tag or a commit hash.")
     text, cache = str(name), _cache(cache_folder)
     tried = [f"local folder {text}: not there", f"bundled models ({', '.join(bundled()) or 'none'}): not among them"]
     repos = [text] if "/" in text else [f"{organization}/{text}", text]
@@ -179,10 +177,9 @@ def load_file_path(
     if (folder := _at_hand(model_name_or_path)) is not None:
         return str(path) if (path := inside(folder, filename)).is_file() else None
     where: dict[str, Any] = {"token": token, "revision": revision, "local_files_only": local_files_only}
-    cache = _cache(cache_folder)
-    inside(cache / "model", filename)  # complains about a name that would leave any folder
     try:
-        return str(hf_hub_download(str(model_name_or_path), filename, cache_dir=cache, **where))
+        name = inside(".", filename).as_posix()
+        return str(hf_hub_download(str(model_name_or_path), name, cache_dir=_cache(cache_folder), **where))
     except (errors.EntryNotFoundError, errors.RepositoryNotFoundError, errors.HFValidationError):
         return None
 
@@ -208,22 +205,18 @@ def _at_hand(name: str | Path) -> Path | None:
     """The local folder or bundled model of that name; None when only the cache or the hub may have it."""
     if not isinstance(name, str | Path):
         raise TypeError(f"A model's name is a str or a Path, not {type(name).__name__}.")
-    if not (text := str(name)).strip():
+    text, path = str(name), Path(name).expanduser()
+    if not text.strip():
         raise ValueError("The model's name is empty. Give a folder, a bundled name or a hub name such as 'owner/name'.")
-    try:
-        path = Path(name).expanduser()
-        exists, is_folder = path.exists(), path.is_dir()
-    except (OSError, RuntimeError):  # longer than a path can be, not to be read, or in the home of nobody
-        path, exists, is_folder = Path(name), False, False
-    if is_folder:
+    if path.is_dir():
         return path
-    if name in (models := bundled()):
-        verify(models[text])
-        return models[text]
-    if exists or isinstance(name, Path) or re.match(r"[./~]|.*\\|.*/.*/", text):
+    if name in bundled():
+        verify(bundled()[text])
+        return bundled()[text]
+    if isinstance(name, Path) or path.exists() or re.match(r"[./~]|.*\\|.*/.*/", text):
         raise ModelNotFoundError(
-            f"No model folder at {text!r}: {path.absolute()} is {'a file' if exists else 'not there'}. As this is a "
-            "path, neither cache nor hub was asked. Give the folder that holds modules.json or config.json."
+            f"No model folder at {text!r}: {path.absolute()} is {'a file' if path.exists() else 'not there'}. As "
+            "this is a path, neither cache nor hub was asked. Give the folder that holds modules.json or config.json."
         )
     return None
 
@@ -236,7 +229,7 @@ def _cache(folder: str | Path | None) -> Path:
 
 def _cached(repo: str, revision: str | None, cache: Path) -> tuple[Path | None, str]:
     """A repository's snapshot in the cache, None if it cannot be loaded; and what is wrong with it, if anything."""
-    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     where: dict[str, Any] = {"revision": revision, "local_files_only": True}
     folder: Path | None = None
@@ -249,7 +242,7 @@ def _cached(repo: str, revision: str | None, cache: Path) -> tuple[Path | None, 
         if not any(map(_WEIGHTS.search, files)) or any(count < int(total) for (_, total), count in shards.items()):
             return None, "has not all its weights"
         _snapshot(repo, cache, ignore_patterns=_unwanted(files), **where)  # complains when a listed file is missing
-    except (HFValidationError, OSError):
+    except (HFValidationError, LocalEntryNotFoundError):
         return folder, "is not there" if folder is None else "is not complete"
     return folder, ""
 

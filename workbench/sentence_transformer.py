@@ -3,7 +3,6 @@
 import contextlib
 import copy
 import itertools
-import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -501,8 +500,7 @@ class SentenceTransformer(nn.Sequential):
     @property
     def max_seq_length(self) -> int | None:
         """Texts are cut to this many tokens; None: never."""
-        length: int | None = getattr(self._first_module(), "max_seq_length", None)
-        return length
+        return cast("int | None", getattr(self._first_module(), "max_seq_length", None))
 
     @max_seq_length.setter
     def max_seq_length(self, value: int | None) -> None:
@@ -516,7 +514,7 @@ class SentenceTransformer(nn.Sequential):
         """Length of a text's vector, after ``truncate_dim``; None when no block knows it."""
         for block in reversed(self):
             if callable(dimension := getattr(block, "get_sentence_embedding_dimension", None)):
-                return min(int(dimension()), self.truncate_dim or sys.maxsize)
+                return min(dimension(), self.truncate_dim or dimension())
         return None
 
     @property
@@ -649,7 +647,7 @@ class SentenceTransformer(nn.Sequential):
         with tempfile.TemporaryDirectory() as folder:
             if local_model_path is None:
                 self.save(Path(folder) / "model", repo_id, True, train_datasets, safe_serialization)
-            address: str = hub.push(
+            return hub.push(
                 local_model_path or Path(folder) / "model",
                 repo_id,
                 token=token,
@@ -660,7 +658,6 @@ class SentenceTransformer(nn.Sequential):
                 revision=revision,
                 create_pr=create_pr,
             )
-        return address
 
     def save_to_hub(self, repo_id: str, organization: str | None = None, **options: Any) -> str:
         """Upload to the hub; the older name of ``push_to_hub``."""

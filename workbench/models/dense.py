@@ -1,7 +1,7 @@
 """Blocks that change one vector at a time: Dense, Normalize, Dropout and LayerNorm, and the table of activations."""
 
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -44,15 +44,14 @@ def activation_name(module: nn.Module) -> str:
     """Return the full name under which ``module`` is saved.
 
     Raises:
-        ValueError: the activation could not be made again from its name: it is a class of the user's own, or one of
-            torch's with settings other than its defaults (``nn.ELU(alpha=2.0)``).
+        ValueError: the name would not bring the module back: it is of the user's own class, or one of torch's with
+            settings other than its defaults (``nn.ELU(alpha=2.0)``).
     """
     name = f"{type(module).__module__}.{type(module).__qualname__}"
     if name not in ACTIVATIONS or repr(ACTIVATIONS[name]()) != repr(module):
         raise ValueError(
-            f"The activation function {module!r} cannot be saved: a model folder holds only a name, and can name "
-            f"{', '.join(kind.__name__ for kind in ACTIVATIONS.values())} with their default settings. "
-            "Use one of these, or put your own into a block with save and load."
+            f"The activation function {module!r} cannot be saved, since a model folder holds only its name. Use one of "
+            f"{', '.join(kind.__name__ for kind in ACTIVATIONS.values())} with default settings, or your own block."
         )
     return name
 
@@ -66,27 +65,23 @@ class _Renaming(Module):
         self.module_output_name = module_output_name or module_input_name
 
     def get_config_dict(self) -> dict[str, Any]:
-        config = super().get_config_dict()
         later = {"module_input_name": _SENTENCE, "module_output_name": _SENTENCE, "use_residual": False}
-        return {key: value for key, value in config.items() if key not in later or value != later[key]}
+        return {key: value for key, value in super().get_config_dict().items() if later.get(key) != value}
 
 
 class Dense(_Renaming):
-    """A linear layer with an activation: ``activation(W x + b)``.
+    """A linear layer with an activation: ``activation(W x + b)``, along the last axis.
 
     Args:
-        in_features: length of the vectors that come in.
-        out_features: length of the vectors that go out; the model's dimension if this is its last block.
+        in_features: length of the vectors that come in, as ``out_features`` of those that go out.
         bias: whether ``b`` is there.
-        activation_function: any module of one tensor, ``nn.Identity()`` or None for a plain linear map.
-        init_weight: first value of ``W``, shape (out_features, in_features).
-        init_bias: first value of ``b``, shape (out_features,).
-        module_input_name: the feature to read.
-        module_output_name: the feature to write; None writes where it reads.
+        activation_function: any module of one tensor; None or ``nn.Identity()`` for a plain linear map.
+        init_weight: first value of ``W``, (out_features, in_features), as ``init_bias`` of ``b``.
+        module_input_name: the feature to read; it is also the one to write, unless ``module_output_name`` says so.
         use_residual: add the input (through a second linear map where the lengths differ) to the output.
     """
 
-    config_keys: ClassVar[tuple[str, ...]] = (
+    config_keys = (
         *("in_features", "out_features", "bias", "activation_function"),
         *("module_input_name", "module_output_name", "use_residual"),
     )
@@ -104,9 +99,7 @@ class Dense(_Renaming):
         use_residual: bool = False,
     ) -> None:
         super().__init__(module_input_name, module_output_name)
-        self.in_features = in_features
-        self.out_features = out_features
-        self.bias = bias
+        self.in_features, self.out_features, self.bias = in_features, out_features, bias
         self.use_residual = use_residual
         self.activation_function = activation_function or nn.Identity()
         self.linear = nn.Linear(in_features, out_features, bias=bias)
@@ -116,11 +109,11 @@ class Dense(_Renaming):
         self.linear.load_state_dict({key: value for key, value in first.items() if value is not None}, strict=False)
 
     def forward(self, features: Features, **kwargs: Any) -> Features:
-        """Map the last axis of the input feature: (…, in_features) to (…, out_features)."""
+        """Map the input feature, (…, in_features), to (…, out_features)."""
         x = features[self.module_input_name]
         y = self.activation_function(self.linear(x))
         if self.use_residual:
-            y = y + (self.residual(x) if self.in_features != self.out_features else x)
+            y = y + (x if self.in_features == self.out_features else self.residual(x))
         features[self.module_output_name] = y
         return features
 
@@ -141,7 +134,7 @@ class Dense(_Renaming):
 class Normalize(_Renaming):
     """Scale every vector to length 1, so that the dot product is the cosine."""
 
-    config_keys: ClassVar[tuple[str, ...]] = ("module_input_name", "module_output_name")
+    config_keys = ("module_input_name", "module_output_name")
 
     def __init__(self, module_input_name: str = _SENTENCE, module_output_name: str | None = None) -> None:
         super().__init__(module_input_name, module_output_name)
@@ -158,9 +151,9 @@ class Normalize(_Renaming):
 
 
 class Dropout(Module):
-    """Set each number of a sentence embedding to 0 with probability ``dropout`` while training (SimCSE's noise)."""
+    """Set each number of a sentence embedding to 0 with probability ``dropout``, while training only."""
 
-    config_keys: ClassVar[tuple[str, ...]] = ("dropout",)
+    config_keys = ("dropout",)
 
     def __init__(self, dropout: float = 0.2) -> None:
         super().__init__()
@@ -176,7 +169,7 @@ class Dropout(Module):
 class LayerNorm(Module):
     """Layer normalisation of the sentence embedding, with a learned scale and shift (Ba et al., arXiv:1607.06450)."""
 
-    config_keys: ClassVar[tuple[str, ...]] = ("dimension",)
+    config_keys = ("dimension",)
 
     def __init__(self, dimension: int) -> None:
         super().__init__()

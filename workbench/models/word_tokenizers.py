@@ -1,0 +1,226 @@
+"""Tokenizers of whole words, for the blocks that have one vector or one weight per word."""
+
+import re
+import string
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+
+from workbench.errors import ModelFormatError
+from workbench.folders import read_json, write_json
+from workbench.tokens import TokenRows
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+__all__ = [
+    "TOKENIZERS",
+    "PhraseTokenizer",
+    "WhitespaceTokenizer",
+    "WordTokenizer",
+    "weights_of",
+    "word_rows",
+]
+
+_WORDS = re.compile(
+    r"\w+(?=n't\b|'(?:s|m|d|ll|re|ve)\b)"  # the front of a contraction: do|n't, it|'s
+    r"|n't\b|'(?:s|m|d|ll|re|ve)\b"  # … and its end
+    r"|\w+(?:\.\w+)+\.?"  # U.S., 3.14
+    r"|\w+(?:[-'/,]\w+)*"  # state-of-the-art, 1,000
+    r"|[^\w\s]",
+    re.IGNORECASE,
+)
+
+
+class WordTokenizer(ABC):
+    """Turns a text into the numbers of its words."""
+
+    @abstractmethod
+    def get_vocab(self) -> Iterable[str]:
+        """The words, in the order of their numbers."""
+
+    @abstractmethod
+    def set_vocab(self, vocab: Iterable[str]) -> None:
+        """Replace the words."""
+
+    @abstractmethod
+    def tokenize(self, text: str, **kwargs: Any) -> list[int]:
+        """The numbers of the known words of ``text``, in order."""
+
+    @abstractmethod
+    def save(self, output_path: str | Path) -> None:
+        """Write the tokenizer to a folder."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, input_path: str | Path) -> Self:
+        """Read the tokenizer from a folder."""
+
+
+class WhitespaceTokenizer(WordTokenizer):
+    """Splits at white space; a word is looked up as it is, then in lower case, then without punctuation around it.
+
+    Args:
+        vocab: the words, in the order of their numbers.
+        stop_words: words to leave out; None is scikit-learn's English list with contractions and punctuation.
+        do_lower_case: put every text in lower case first.
+    """
+
+    config_file = "whitespacetokenizer_config.json"
+    config_keys: ClassVar[tuple[str, ...]] = ("vocab", "stop_words", "do_lower_case")
+
+    def __init__(
+        self, vocab: Iterable[str] = (), stop_words: Iterable[str] | None = None, do_lower_case: bool = False
+    ) -> None:
+        self.stop_words = set(_english_stop_words() if stop_words is None else stop_words)
+        self.do_lower_case = do_lower_case
+        self.set_vocab(vocab)
+
+    def get_vocab(self) -> list[str]:
+        """The words, in the order of their numbers."""
+        return self.vocab
+
+    def set_vocab(self, vocab: Iterable[str]) -> None:
+        """Replace the words."""
+        self.vocab = list(vocab)
+        self.word2idx = {word: index for index, word in enumerate(self.vocab)}
+
+    def tokenize(self, text: str, **kwargs: Any) -> list[int]:
+        """The numbers of the known words of ``text``, in order; stop words and unknown words are left out."""
+        numbers = []
+        for word in self._words(text):
+            for form in (word, word.lower(), word.lower().strip(string.punctuation)):
+                if form in self.stop_words:
+                    break
+                if form in self.word2idx:
+                    numbers.append(self.word2idx[form])
+                    break
+        return numbers
+
+    def _words(self, text: str) -> list[str]:
+        return (text.lower() if self.do_lower_case else text).split()
+
+    def save(self, output_path: str | Path) -> None:
+        """Write words and settings as JSON."""
+        config = {key: getattr(self, key) for key in self.config_keys}
+        write_json(Path(output_path) / self.config_file, config | {"stop_words": sorted(self.stop_words)})
+
+    @classmethod
+    def load(cls, input_path: str | Path) -> Self:
+        """Read words and settings; raises ``ModelFormatError`` where they are damaged."""
+        config = read_json(input_path, cls.config_file)
+        for key in ("vocab", "stop_words"):
+            if not isinstance(config.get(key), list) or not all(isinstance(word, str) for word in config[key]):
+                raise ModelFormatError(f"{input_path}: {key!r} in {cls.config_file} must be a list of words.")
+        return cls(**{key: config[key] for key in cls.config_keys if key in config})
+
+
+class PhraseTokenizer(WhitespaceTokenizer):
+    """Also finds the phrases of several words that the vocabulary has, such as ``new_york``, longer ones first.
+
+    Words are split at spaces and punctuation, and contractions in two (``do n't``), by one regular expression. That is
+    close to NLTK's word tokenizer, which the published version uses, and needs no NLTK.
+
+    Args:
+        vocab: words and phrases, in the order of their numbers.
+        stop_words: words to leave out; None is the list of ``WhitespaceTokenizer``.
+        do_lower_case: without effect, as published; what is not found is always looked up in lower case.
+        ngram_separator: what joins the words of a phrase in ``vocab``.
+        max_ngram_length: most words of a phrase.
+    """
+
+    config_file = "phrasetokenizer_config.json"
+    config_keys = (*WhitespaceTokenizer.config_keys, "ngram_separator", "max_ngram_length")
+
+    def __init__(
+        self,
+        vocab: Iterable[str] = (),
+        stop_words: Iterable[str] | None = None,
+        do_lower_case: bool = False,
+        ngram_separator: str = "_",
+        max_ngram_length: int = 5,
+    ) -> None:
+        self.ngram_separator, self.max_ngram_length = ngram_separator, max_ngram_length
+        super().__init__(vocab, stop_words, do_lower_case)
+
+    def set_vocab(self, vocab: Iterable[str]) -> None:
+        """Replace the words and phrases."""
+        super().set_vocab(vocab)
+        mark = self.ngram_separator
+        lengths = {word.count(mark) + 1 for word in self.vocab if mark in word and not word.startswith(mark)}
+        self._lengths = sorted((length for length in lengths if length <= self.max_ngram_length), reverse=True)
+
+    def _words(self, text: str) -> list[str]:
+        words = _WORDS.findall(text)
+        for length in self._lengths:
+            start = 0
+            while start <= len(words) - length:
+                phrase = self.ngram_separator.join(words[start : start + length])
+                if phrase in self.word2idx or (phrase := phrase.lower()) in self.word2idx:
+                    words[start : start + length] = [phrase]
+                start += 1
+        return words
+
+
+class _Wrapper(WordTokenizer):
+    """A transformers tokenizer, without its special tokens, where a ``WordTokenizer`` is expected."""
+
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase") -> None:
+        self.tokenizer = tokenizer
+
+    def get_vocab(self) -> list[str]:
+        vocab = self.tokenizer.get_vocab()
+        return sorted(vocab, key=lambda token: vocab[token])
+
+    def set_vocab(self, vocab: Iterable[str]) -> None:
+        raise TypeError("The tokens of a transformers tokenizer cannot be replaced. Use a WhitespaceTokenizer.")
+
+    def tokenize(self, text: str, **kwargs: Any) -> list[int]:
+        return list(self.tokenizer.encode(text, add_special_tokens=False))
+
+    def save(self, output_path: str | Path) -> None:
+        self.tokenizer.save_pretrained(output_path)
+
+    @classmethod
+    def load(cls, input_path: str | Path) -> Self:
+        from transformers import AutoTokenizer
+
+        return cls(AutoTokenizer.from_pretrained(input_path, local_files_only=True, trust_remote_code=False))
+
+
+TOKENIZERS: dict[str, type[WordTokenizer]] = {  # the type that a folder names → our class, legacy spellings first
+    f"sentence_transformers.{place}": kind
+    for kind, old, new in (
+        (WhitespaceTokenizer, "WhitespaceTokenizer.WhitespaceTokenizer", "whitespace.WhitespaceTokenizer"),
+        (PhraseTokenizer, "PhraseTokenizer.PhraseTokenizer", "phrase.PhraseTokenizer"),
+        (_Wrapper, "WordTokenizer.TransformersTokenizerWrapper", "word.TransformersTokenizerWrapper"),
+    )
+    for place in (f"models.tokenizer.{old}", f"sentence_transformer.modules.tokenizer.{new}")
+}
+
+
+def word_rows(tokenizer: WordTokenizer, texts: Iterable[str], max_length: int | None) -> TokenRows:
+    """Tokenise ``texts`` and cut each to ``max_length`` words."""
+    rows = [tokenizer.tokenize(text) for text in texts]
+    kept = [row[:max_length] for row in rows]
+    starts = np.cumsum([0, *map(len, kept)])
+    cut = np.array([len(row) > len(part) for row, part in zip(rows, kept, strict=True)], bool)
+    return TokenRows({"input_ids": np.fromiter(chain.from_iterable(kept), np.int32, starts[-1])}, starts, cut)
+
+
+def weights_of(vocab: list[str], word_weights: dict[str, float], unknown: float) -> list[float]:
+    """The weight of each word: its own, else that of its lower case, else ``unknown``."""
+    known = dict(word_weights)
+    return [float(known.get(word, known.get(str.lower(word), unknown))) for word in vocab]
+
+
+def _english_stop_words() -> set[str]:
+    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
+
+    more = "ain aren couldn d did didn does doesn doing don hadn hasn haven having isn just ll m ma mightn mustn needn"
+    more += " o s shan shouldn t theirs ve wasn weren won wouldn y '' ``"
+    return {*ENGLISH_STOP_WORDS, *more.split(), *string.punctuation}
