@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import json
+import random
 import re
 from pathlib import Path
 
@@ -32,6 +33,16 @@ def vocabulary():
     words = {word for text in SENTENCES for word in re.findall(r"\w+", text.lower())}
     pieces = dict.fromkeys([*SPECIAL, *LETTERS, *(f"##{letter}" for letter in LETTERS), *sorted(words)])
     return {piece: number for number, piece in enumerate(pieces)}
+
+
+def made_texts(count=60, longest=30):
+    """Distinct rows of known words, one token each, of 1 to ``longest`` words."""
+    words = sorted(set(re.findall(r"[a-z]+", " ".join(SENTENCES).lower())))
+    draw = random.Random(0)
+    return [
+        " ".join(draw.choices(words, k=3 + number * (longest - 3) // count))
+        for number in draw.sample(range(count), count)
+    ]
 
 
 def tokenizer(padding_side="right", max_length=64, lower=True):

@@ -22,6 +22,7 @@ __all__ = [
     "Options",
     "Precision",
     "Table",
+    "check_out",
     "fill_from_pool",
     "prefixed",
     "real_tokens",
@@ -67,16 +68,22 @@ class Table:
                 return torch.empty(shape, dtype=vectors.dtype, device=vectors.device)
         if self.out is None:
             return np.empty(shape, vectors.dtype)
-        if len(self.out) < self.rows or self.out.shape[1:] != vectors.shape[1:]:
-            raise ValueError(f"out has shape {self.out.shape}; these vectors need {shape}.")
-        if not np.can_cast(vectors.dtype, self.out.dtype, "same_kind"):
-            raise ValueError(f"out has type {self.out.dtype}; these vectors are {vectors.dtype}.")
+        check_out(self.out, shape, vectors.dtype)
         return self.out[: self.rows]
 
     def copy(self, to: IntArray, source: IntArray) -> None:
         """Copy rows to rows, a bounded number at a time."""
         for start in range(0, len(to), SLICE):
             self.write(to[start : start + SLICE], self.data[source[start : start + SLICE]])
+
+
+def check_out(out: npt.NDArray[Any], shape: tuple[int, ...], dtype: npt.DTypeLike) -> None:
+    """Raise ``ValueError`` unless ``out`` has room for vectors of this shape and type; it may have more rows."""
+    if out.shape[1:] != shape[1:] or len(out) < shape[0]:
+        raise ValueError(f"out has shape {out.shape}; these vectors need {shape}.")
+    # Floats may be rounded to fewer bits; codes that did not fit would turn into other codes.
+    if not np.can_cast(dtype, out.dtype, "same_kind" if np.dtype(dtype).kind == "f" else "safe"):
+        raise ValueError(f"out has type {out.dtype}; these vectors are {np.dtype(dtype)}.")
 
 
 def fill_from_pool(
@@ -106,7 +113,7 @@ def row_of(value: Any, place: int, rows: int) -> Any:
     """The part of a feature that belongs to one row of the batch."""
     if isinstance(value, (tuple, list)):
         return type(value)(row_of(item, place, rows) for item in value)
-    return value[place] if isinstance(value, Tensor) and value.ndim and len(value) == rows else value
+    return value[place].clone() if isinstance(value, Tensor) and value.ndim and len(value) == rows else value
 
 
 def real_tokens(features: Features) -> Tensor:

@@ -25,6 +25,7 @@ from workbench.encoding import (
     Options,
     Precision,
     Table,
+    check_out,
     fill_from_pool,
     prefixed,
     real_tokens,
@@ -196,7 +197,7 @@ class SentenceTransformer(nn.Sequential):
                 f"Unknown output_value {output_value!r}. Choose one of: {', '.join(map(repr, OUTPUT_VALUES))}."
             )
         choose("precision", precision, PRECISIONS)
-        row_wise = precision in ("binary", "ubinary")
+        row_wise = precision not in ("int8", "uint8")  # these two need all vectors, to know their ranges
         options = Options(
             self._prompt(prompt_name, prompt),
             batch_size,
@@ -225,7 +226,10 @@ class SentenceTransformer(nn.Sequential):
                 self._place(device)
             if pool is not None:
                 options = replace(options, to_tensor=False)
-            target = out if precision == "float32" or row_wise else None
+            target = out if row_wise else None
+            if out is not None and not row_wise:
+                width = self._width(options.truncate_dim) or out.shape[-1]
+                check_out(out, (0 if stream else len(cast("list[Any]", texts)), width), precision)
             if stream:
                 parts = slices(texts, STREAM)
                 vectors, cut, count = self._encode_stream(parts, options, target, pool, chunk_size)
@@ -233,11 +237,12 @@ class SentenceTransformer(nn.Sequential):
                 vectors, cut = self._encode_rows(cast("list[Any]", texts), options, target, pool, chunk_size)
                 count = len(cast("list[Any]", texts))
         self._warn_of_cuts(cut, count)
-        if precision in ("int8", "uint8"):
+        if not row_wise:
             vectors = quantize_embeddings(vectors, precision)
             if out is not None:
+                check_out(out, np.shape(vectors), precision)
                 out[: len(vectors)] = vectors
-                vectors = out
+                vectors = out[: len(vectors)]
         if convert_to_tensor:
             vectors = torch.as_tensor(vectors)
         elif not convert_to_numpy and out is None:
@@ -299,8 +304,8 @@ class SentenceTransformer(nn.Sequential):
         made, cut, done = [], 0, 0
         for part in parts:
             target = None if out is None else out[done : done + len(part)]
-            if target is not None and len(target) < len(part):
-                raise ValueError(f"out has {len(out or ())} rows, but there are more texts. Make it larger.")
+            if out is not None and len(out) < done + len(part):
+                raise ValueError(f"out has {len(out)} rows, but there are more texts. Make it larger.")
             vectors, cut_here = self._encode_rows(part, options, target, pool, chunk_size)
             cut, done = cut + cut_here, done + len(part)
             if out is None:
@@ -324,8 +329,8 @@ class SentenceTransformer(nn.Sequential):
         distinct = texts if len(first) == len(texts) else [texts[row] for row in first]
         table = Table(len(texts), out, options.to_tensor)
         if not texts:
-            width = options.truncate_dim or self.get_sentence_embedding_dimension() or 0
-            return self._finish(torch.empty((0, width), device=self.device), options), 0
+            nothing = torch.empty((0, self._width(options.truncate_dim) or 0), dtype=self.dtype, device=self.device)
+            return self._finish(nothing, options), 0
         if pool is None:
             cut = self._fill(table, distinct, first, options)
         else:
@@ -404,7 +409,10 @@ class SentenceTransformer(nn.Sequential):
                 for place, row in enumerate(batch.rows):
                     one = {key: row_of(value, place, len(batch.rows)) for key, value in batch.features.items()}
                     made[row] = one if output_value is None else real_tokens(one)
-        return [made[number] for number in inverse], int(cut[inverse].sum())
+        rows = [
+            made[number] if first[number] == row else copy.deepcopy(made[number]) for row, number in enumerate(inverse)
+        ]
+        return rows, int(cut[inverse].sum())
 
     def _drops_prompt(self) -> bool:
         return any(getattr(block, "include_prompt", True) is False for block in self)
@@ -512,9 +520,12 @@ class SentenceTransformer(nn.Sequential):
 
     def get_sentence_embedding_dimension(self) -> int | None:
         """Length of a text's vector, after ``truncate_dim``; None when no block knows it."""
+        return self._width(self.truncate_dim)
+
+    def _width(self, truncate_dim: int | None) -> int | None:
         for block in reversed(self):
             if callable(dimension := getattr(block, "get_sentence_embedding_dimension", None)):
-                return min(dimension(), self.truncate_dim or dimension())
+                return min(int(dimension()), truncate_dim or int(dimension()))
         return None
 
     @property
