@@ -17,10 +17,10 @@ from workbench.tokens import IntArray, TokenRows
 __all__ = ["SLICE", "Batch", "outputs", "plan"]
 
 SLICE = 16_384  # rows tokenised at a time: enough to sort well, few enough to hold
-DEFAULT_ROWS = 32  # rows in a batch where only the tokenizer of a user's own block knows the lengths
+_ROWS = 32  # rows in a batch where only the tokenizer of a user's own block knows the lengths
 
-Part = TypeVar("Part")
-Result = TypeVar("Result")
+_Part = TypeVar("_Part")
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -77,13 +77,13 @@ def outputs(
     per_size, seen, done = 1.0, 0, 0
     bar.update(0, total=bar.done + int(sizes.sum()))
     base = bar.done
-    for part, tokens in ahead(slices(rows, SLICE), tokenise):
+    for part, tokens in _ahead(slices(rows, SLICE), tokenise):
         lengths = tokens.lengths if isinstance(tokens, TokenRows) else sizes[done : done + len(part)]
         seen += int(sizes[done : done + len(part)].sum())
         per_size = (bar.done - base + int(lengths.sum())) / max(1, seen)
         total = base + per_size * int(sizes.sum())  # tokens so far, and as many per character to come
         if padded:
-            size = batch_size or (None if isinstance(tokens, TokenRows) else DEFAULT_ROWS)
+            size = batch_size or (None if isinstance(tokens, TokenRows) else _ROWS)
             batches = plan(lengths, budget=budget, rows=size)
         else:
             batches = np.split(np.arange(len(part)), range(batch_size or len(part), len(part), batch_size or len(part)))
@@ -96,10 +96,10 @@ def outputs(
         done += len(part)
 
 
-def ahead(parts: Iterable[Part], work: Callable[[Part], Result]) -> Iterator[tuple[Part, Result]]:
+def _ahead(parts: Iterable[_Part], work: Callable[[_Part], _Result]) -> Iterator[tuple[_Part, _Result]]:
     """Yield each part with its result, working on the next part while the caller uses this one."""
     with ThreadPoolExecutor(1) as thread:
-        waiting: tuple[Part, Future[Result]] | None = None
+        waiting: tuple[_Part, Future[_Result]] | None = None
         for part in parts:
             following = (part, thread.submit(work, part))
             if waiting is not None:
@@ -114,7 +114,7 @@ def _run(forward: Any, collate: Any, tokens: Any, index: IntArray) -> dict[str, 
     return features
 
 
-def _halved(run: Callable[[IntArray], Result], index: IntArray) -> Iterator[tuple[IntArray, Result]]:
+def _halved(run: Callable[[IntArray], _Result], index: IntArray) -> Iterator[tuple[IntArray, _Result]]:
     """Run a batch; when the device's memory cannot hold it, run its halves, so that no finished work is lost."""
     try:
         result = run(index)

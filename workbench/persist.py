@@ -16,7 +16,7 @@ from workbench.models.types import module_class, type_name
 
 __all__ = ["FORMAT_VERSION", "ModelConfig", "load_modules", "read_config", "save_modules"]
 
-CONFIG = "config_sentence_transformers.json"
+_CONFIG = "config_sentence_transformers.json"
 FORMAT_VERSION = "3.4.1"  # the layout that every release of the reference reads
 
 
@@ -47,16 +47,16 @@ def read_config(folder: Path) -> ModelConfig:
     Raises:
         ModelFormatError: a value is not of the kind it should be.
     """
-    if not inside(folder, CONFIG).is_file():
+    if not inside(folder, _CONFIG).is_file():
         return ModelConfig()
-    raw = read_json(folder, CONFIG)
+    raw = read_json(folder, _CONFIG)
     config = ModelConfig(**{key: raw[key] for key in ModelConfig.__annotations__ if raw.get(key) is not None})
     if not isinstance(config.prompts, dict) or not all(isinstance(text, str) for text in config.prompts.values()):
-        raise ModelFormatError(f"{folder / CONFIG}: prompts must be a table of texts, not {config.prompts!r:.100}.")
+        raise ModelFormatError(f"{folder / _CONFIG}: prompts must be a table of texts, not {config.prompts!r:.100}.")
     for key, kind in (("default_prompt_name", str), ("similarity_fn_name", str), ("truncate_dim", int)):
         if not isinstance(getattr(config, key), kind | None):
             raise ModelFormatError(
-                f"{folder / CONFIG}: {key} must be a {kind.__name__}, not {getattr(config, key)!r:.100}."
+                f"{folder / _CONFIG}: {key} must be a {kind.__name__}, not {getattr(config, key)!r:.100}."
             )
     return config
 
@@ -183,4 +183,4 @@ def save_modules(
         "pytorch": version("torch"),
     }
     settings = {key: value for key, value in asdict(config).items() if key != "truncate_dim" or value is not None}
-    write_json(folder / CONFIG, {"__version__": versions, **settings})
+    write_json(folder / _CONFIG, {"__version__": versions, **settings})

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from workbench.errors import TextTypeError
 
-__all__ = ["as_pairs", "as_texts", "clean", "is_stream", "iter_texts", "unique"]
+__all__ = ["as_pairs", "as_texts", "check_text", "clean", "is_stream", "iter_texts", "slices", "unique"]
 
 
 def as_texts(inputs: Any, *, accept: tuple[type, ...] = (), name: str = "sentences") -> tuple[list[Any], bool]:

@@ -10,7 +10,7 @@ from workbench.models.base import Features, Module
 
 __all__ = ["Pooling"]
 
-MODES = {  # name → the key it has in saved folders
+_MODES = {  # name → the key it has in saved folders
     "cls": "pooling_mode_cls_token",
     "max": "pooling_mode_max_tokens",
     "mean": "pooling_mode_mean_tokens",
@@ -39,7 +39,7 @@ class Pooling(Module):
         ChoiceError: an unknown mode; the message lists the modes.
     """
 
-    config_keys: ClassVar[tuple[str, ...]] = ("word_embedding_dimension", *MODES.values(), "include_prompt")
+    config_keys: ClassVar[tuple[str, ...]] = ("word_embedding_dimension", *_MODES.values(), "include_prompt")
 
     def __init__(
         self,
@@ -64,13 +64,13 @@ class Pooling(Module):
         }
         if pooling_mode is not None:
             names = pooling_mode.lower().split("+") if isinstance(pooling_mode, str) else list(pooling_mode)
-            wanted = {choose("pooling mode", name, MODES) for name in names}
+            wanted = {choose("pooling mode", name, _MODES) for name in names}
             flags = {key: key in wanted for key in flags}
         for key, on in flags.items():
             setattr(self, key, bool(on))
         self.word_embedding_dimension = word_embedding_dimension
         self.include_prompt = include_prompt
-        self._modes = [name for name, key in MODES.items() if flags[key]]
+        self._modes = [name for name, key in _MODES.items() if flags[key]]
         self.pooling_output_dimension = word_embedding_dimension * len(self._modes)
 
     def forward(self, features: Features, **kwargs: Any) -> Features:
@@ -109,7 +109,7 @@ class Pooling(Module):
             return config
         names = config["pooling_mode"]  # the newer layout names the modes
         wanted = names.split("+") if isinstance(names, str) else list(names)
-        flags = dict.fromkeys(MODES.values(), False) | {choose("pooling mode", name, MODES): True for name in wanted}
+        flags = dict.fromkeys(_MODES.values(), False) | {choose("pooling mode", name, _MODES): True for name in wanted}
         return {"word_embedding_dimension": config.get("embedding_dimension"), **flags, **config}
 
     def __repr__(self) -> str:

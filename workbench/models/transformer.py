@@ -16,11 +16,11 @@ from workbench.tokens import IntArray, TokenRows, Tokens
 
 __all__ = ["Transformer", "load_pretrained", "pad", "save_pretrained"]
 
-CONFIG_FILES = tuple(
+_CONFIG_FILES = tuple(
     f"sentence_{kind}_config.json"
     for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 )
-MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids", "inputs_embeds")
+_MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids", "inputs_embeds")
 
 
 class Transformer(InputModule):
@@ -41,7 +41,7 @@ class Transformer(InputModule):
     """
 
     config_keys: ClassVar[tuple[str, ...]] = ("max_seq_length", "do_lower_case")
-    config_file: ClassVar[str] = CONFIG_FILES[0]
+    config_file: ClassVar[str] = _CONFIG_FILES[0]
     save_in_root: ClassVar[bool] = True
 
     def __init__(
@@ -92,7 +92,7 @@ class Transformer(InputModule):
 
     def forward(self, features: Features, **kwargs: Any) -> Features:
         """Add ``token_embeddings`` (rows, tokens, dim), and ``all_layer_embeddings`` when the model gives them."""
-        inputs = {name: features[name] for name in MODEL_INPUTS if name in features}
+        inputs = {name: features[name] for name in _MODEL_INPUTS if name in features}
         mask: Tensor | None = inputs.get("attention_mask")
         if mask is not None and mask.device.type == "cpu" and bool(mask.all()):
             del inputs["attention_mask"]  # nothing is padded: attention without a mask is faster
@@ -124,6 +124,9 @@ class Transformer(InputModule):
         config = getattr(config, "text_config", None) or config
         return int(getattr(config, "hidden_size", None) or config.d_model)
 
+    def __repr__(self) -> str:
+        return f"Transformer({self.get_config_dict()}) with {type(self.auto_model).__name__}"
+
     def save(self, output_path: str | Path, safe_serialization: bool = True) -> None:
         """Write model, tokenizer and this block's configuration to a folder."""
         save_pretrained(self.auto_model, self.tokenizer, output_path, safe_serialization)
@@ -137,20 +140,20 @@ class Transformer(InputModule):
             ModelFormatError: files are missing, damaged, or do not fit each other.
         """
         config: dict[str, Any] = {}
-        for name in CONFIG_FILES:
+        for name in _CONFIG_FILES:
             if inside(input_path, name).is_file():
                 config = read_json(input_path, name)
                 break
         own = {key: config[key] for key in cls.config_keys if key in config}
         # Older and newer files may carry arguments for transformers; only those that cannot fetch or run code pass.
         for key in ("model_args", "tokenizer_args", "config_args"):
-            saved = {name: value for name, value in (config.get(key) or {}).items() if name in SAVED_ARGUMENTS}
+            saved = {name: value for name, value in (config.get(key) or {}).items() if name in _SAVED_ARGUMENTS}
             options[key] = {**saved, **(options.get(key) or {})}
         return cls(input_path, **{**own, **options})
 
 
-SAVED_ARGUMENTS = ("torch_dtype", "dtype", "attn_implementation", "output_hidden_states", "add_pooling_layer")
-ENCODERS = {"t5": "T5EncoderModel", "mt5": "MT5EncoderModel", "umt5": "UMT5EncoderModel"}
+_SAVED_ARGUMENTS = ("torch_dtype", "dtype", "attn_implementation", "output_hidden_states", "add_pooling_layer")
+_ENCODERS = {"t5": "T5EncoderModel", "mt5": "MT5EncoderModel", "umt5": "UMT5EncoderModel"}
 
 
 def load_pretrained(
@@ -190,7 +193,7 @@ def load_pretrained(
                 raise UnsafeModelError(
                     f"{name}: config.json asks for attention code from {config._attn_implementation!r}."
                 )
-            loader = getattr(transformers, head or ENCODERS.get(config.model_type, "AutoModel"))
+            loader = getattr(transformers, head or _ENCODERS.get(config.model_type, "AutoModel"))
             model, info = loader.from_pretrained(name, config=config, output_loading_info=True, **model_args)
             tokenizer = transformers.AutoTokenizer.from_pretrained(tokenizer_name or name, **tokenizer_args)
     except UnpicklingError as error:
