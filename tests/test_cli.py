@@ -98,7 +98,7 @@ def test_a_missing_jupyterlab_names_the_extra(monkeypatch, notebook):
 
 
 def _wait_for(port):
-    for _ in range(240):
+    for _ in range(600):
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
         except OSError:
@@ -121,9 +121,9 @@ def test_jupyterlab_really_starts_and_asks_for_its_token(notebook):
             contents = f"http://127.0.0.1:{port}/api/contents"
             _wait_for(port)
             with pytest.raises(urllib.error.HTTPError, match="403") as refused:
-                urllib.request.urlopen(contents, timeout=30)
+                urllib.request.urlopen(contents, timeout=120)
             refused.value.close()
-            with urllib.request.urlopen(f"{contents}?token={address.partition('token=')[2]}", timeout=30) as answer:
+            with urllib.request.urlopen(f"{contents}?token={address.partition('token=')[2]}", timeout=120) as answer:
                 assert "first.ipynb" in answer.read().decode()
         finally:
             server.send_signal(signal.SIGTERM)
