@@ -109,10 +109,8 @@ class WordEmbeddings(InputModule):
         tokenizer = TOKENIZERS[name].load(str(input_path))
         table, words = load_state(input_path).get("emb_layer.weight"), len(list(tokenizer.get_vocab()))
         if table is None or table.ndim != 2 or len(table) < words:
-            shape = None if table is None else tuple(table.shape)
-            raise ModelFormatError(
-                f"{input_path}: 'emb_layer.weight' has shape {shape}; expected ({words}, dimension)."
-            )
+            shape = "is missing" if table is None else f"has shape {tuple(table.shape)}"
+            raise ModelFormatError(f"{input_path}: 'emb_layer.weight' {shape}; expected ({words}, dimension).")
         return cls(tokenizer, table, **{key: config[key] for key in cls.config_keys[1:] if key in config})
 
     @classmethod
@@ -124,16 +122,10 @@ class WordEmbeddings(InputModule):
         tokenizer: WordTokenizer | None = None,
         max_vocab_size: int | None = None,
     ) -> Self:
-        """Read a file (``.gz`` too) that has one word and its numbers on each line; row 0 of the table is padding.
+        """Read a file (``.gz`` too) of one word and its numbers a line; row 0 of the table becomes padding.
 
         word2vec's first line (two counts) is passed over, and so are lines with another count of numbers than the rest.
-
-        Args:
-            embeddings_file_path: the file.
-            update_embeddings: train the table too.
-            item_separator: what stands between the numbers.
-            tokenizer: takes the words as its vocabulary; None is a new ``WhitespaceTokenizer``.
-            max_vocab_size: read at most so many words.
+        ``tokenizer`` (None: a new ``WhitespaceTokenizer``) takes the first ``max_vocab_size`` words as its vocabulary.
 
         Raises:
             ModelNotFoundError: there is no such file.
@@ -145,9 +137,7 @@ class WordEmbeddings(InputModule):
         words, skipped = ["PADDING_TOKEN"], 0
         vectors: list[Any] = []
         try:
-            with (
-                gzip.open(path, "rt", encoding="utf8") if path.suffix == ".gz" else path.open(encoding="utf8") as lines
-            ):
+            with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf8") as lines:
                 for line in lines:
                     word, *numbers = line.rstrip().split(item_separator)
                     if not vectors and len(numbers) > 1:

@@ -11,20 +11,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from workbench.errors import ModelFormatError
-from workbench.folders import read_json, write_json
+from workbench.folders import check_links, read_json, write_json
 from workbench.tokens import TokenRows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = [
-    "TOKENIZERS",
-    "PhraseTokenizer",
-    "WhitespaceTokenizer",
-    "WordTokenizer",
-    "weights_of",
-    "word_rows",
-]
+__all__ = ["TOKENIZERS", "PhraseTokenizer", "WhitespaceTokenizer", "WordTokenizer", "weights_of", "word_rows"]
 
 _WORDS = re.compile(
     r"\w+(?=n't\b|'(?:s|m|d|ll|re|ve)\b)"  # the front of a contraction: do|n't, it|'s
@@ -125,12 +118,8 @@ class PhraseTokenizer(WhitespaceTokenizer):
     Words are split at spaces and punctuation, and contractions in two (``do n't``), by one regular expression. That is
     close to NLTK's word tokenizer, which the published version uses, and needs no NLTK.
 
-    Args:
-        vocab: words and phrases, in the order of their numbers.
-        stop_words: words to leave out; None is the list of ``WhitespaceTokenizer``.
-        do_lower_case: without effect, as published; what is not found is always looked up in lower case.
-        ngram_separator: what joins the words of a phrase in ``vocab``.
-        max_ngram_length: most words of a phrase.
+    Arguments are those of ``WhitespaceTokenizer`` (``do_lower_case`` has no effect, as published), and
+    ``ngram_separator``, which joins the at most ``max_ngram_length`` words of a phrase in ``vocab``.
     """
 
     config_file = "phrasetokenizer_config.json"
@@ -173,8 +162,7 @@ class _Wrapper(WordTokenizer):
         self.tokenizer = tokenizer
 
     def get_vocab(self) -> list[str]:
-        vocab = self.tokenizer.get_vocab()
-        return sorted(vocab, key=lambda token: vocab[token])
+        return list(self.tokenizer.get_vocab())
 
     def set_vocab(self, vocab: Iterable[str]) -> None:
         raise TypeError("The tokens of a transformers tokenizer cannot be replaced. Use a WhitespaceTokenizer.")
@@ -189,7 +177,11 @@ class _Wrapper(WordTokenizer):
     def load(cls, input_path: str | Path) -> Self:
         from transformers import AutoTokenizer
 
-        return cls(AutoTokenizer.from_pretrained(input_path, local_files_only=True, trust_remote_code=False))
+        check_links(input_path)
+        try:
+            return cls(AutoTokenizer.from_pretrained(input_path, local_files_only=True, trust_remote_code=False))
+        except Exception as error:  # the Rust tokenizer raises nothing more precise
+            raise ModelFormatError(f"{input_path}: the tokenizer could not be loaded ({error}).") from error
 
 
 TOKENIZERS: dict[str, type[WordTokenizer]] = {  # the type that a folder names → our class, legacy spellings first
