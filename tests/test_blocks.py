@@ -1,8 +1,10 @@
 """Building blocks alone: what they promise; a hostile or damaged folder gives one clear error and runs nothing."""
 
+import contextlib
 import json
 import os
 import pickle
+import string
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from workbench import models
+from workbench import SentenceTransformer, models
 from workbench.errors import ChoiceError, ModelFormatError, ModelNotFoundError, TextTypeError, UnsafeModelError
 from workbench.models.base import InputModule
 from workbench.models.dense import ACTIVATIONS, activation, activation_name
@@ -448,3 +450,79 @@ def test_a_users_block_is_saved_in_a_router_and_its_code_not_run_on_loading(tmp_
     assert (tmp_path / "letters_0_Letters" / "letters.json").is_file()
     with pytest.raises(UnsafeModelError, match="Letters"):
         models.Router.load(tmp_path)
+
+
+# ── CLIP ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def tiny_clip(folder: Path):
+    """Write a random CLIP of a few kB with a tokenizer of single letters, as transformers does."""
+    from transformers import CLIPConfig, CLIPImageProcessor, CLIPProcessor, CLIPTokenizerFast
+    from transformers import CLIPModel as Clip
+
+    letters = [letter + end for end in ("", "</w>") for letter in string.ascii_lowercase]
+    vocab = {token: place for place, token in enumerate([*letters, "<|startoftext|>", "<|endoftext|>"])}
+    size = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    special = {"bos_token_id": 52, "eos_token_id": 53, "pad_token_id": 53}
+    text = {**size, **special, "vocab_size": 54, "max_position_embeddings": 12, "projection_dim": 8}
+    vision = {**size, "image_size": 8, "patch_size": 4, "projection_dim": 8}
+    torch.manual_seed(0)
+    pixels = CLIPImageProcessor(size={"shortest_edge": 8}, crop_size={"height": 8, "width": 8})
+    model = Clip(CLIPConfig(text_config=text, vision_config=vision, projection_dim=8)).eval()
+    processor = CLIPProcessor(pixels, CLIPTokenizerFast(vocab=vocab, merges=[], model_max_length=12))
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return model, processor
+
+
+def pictures():
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    return [Image.fromarray(rng.integers(0, 255, (9, 8 + side, 3), dtype=np.uint8)) for side in range(3)]
+
+
+def test_texts_and_images_are_encoded_together_and_apart(tmp_path):
+    tiny_clip(tmp_path)
+    model = SentenceTransformer(modules=[models.CLIPModel(str(tmp_path))], device="cpu")
+    image, other, _ = pictures()
+    mixed = model.encode([image, "a dog", other, "a dog", image])
+    np.testing.assert_allclose(mixed[[0, 2, 4]], model.encode([image, other, image]), atol=1e-6)
+    np.testing.assert_allclose(mixed[1], model.encode("a dog"), atol=1e-6)
+    np.testing.assert_array_equal(mixed[1], mixed[3])
+    np.testing.assert_allclose(model.encode(image), mixed[0], atol=1e-6)
+    assert model.encode([]).shape == (0, 8)
+    with pytest.raises(TextTypeError, match="Row 1 is bytes"):
+        model.encode([image, b"pixels"])
+
+
+def damaged(folder: Path, name: str, **changes: object) -> None:
+    config = json.loads((folder / name).read_text())
+    write(folder, name, config | changes)
+
+
+@pytest.mark.parametrize("damage", ["cut short", "another model", "no image settings", "wrong shapes"])
+def test_a_damaged_clip_folder_is_a_format_error(damage, tmp_path, tiny_folder):
+    tiny_clip(tmp_path)
+    weights = tmp_path / "model.safetensors"
+    if damage == "cut short":
+        weights.write_bytes(weights.read_bytes()[:-9])
+    elif damage == "no image settings":
+        (tmp_path / "processor_config.json").unlink()
+    elif damage == "wrong shapes":
+        damaged(tmp_path, "config.json", projection_dim=5)
+    with pytest.raises(ModelFormatError):
+        models.CLIPModel.load(tiny_folder if damage == "another model" else tmp_path)
+
+
+@pytest.mark.parametrize("name", ["config.json", "processor_config.json", "tokenizer_config.json"])
+def test_code_in_a_clip_folder_is_not_run(name, tmp_path):
+    folder, ran = tmp_path / "clip", tmp_path / "ran"
+    tiny_clip(folder)
+    write(folder, "payload.py", f"import os\nos.mkdir({str(ran)!r})\n")
+    payload = "payload.Payload"
+    targets = ("AutoConfig", "AutoModel", "AutoProcessor", "AutoImageProcessor")
+    damaged(folder, name, auto_map=dict.fromkeys(targets, payload) | {"AutoTokenizer": [payload, payload]})
+    with contextlib.suppress(ModelFormatError):  # ignored where the class is known, refused where not
+        models.CLIPModel.load(folder)
+    assert not ran.exists()

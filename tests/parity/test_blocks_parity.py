@@ -3,7 +3,6 @@
 import gzip
 import json
 import random
-import string
 import sys
 import types
 import warnings
@@ -20,6 +19,8 @@ with warnings.catch_warnings():
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import tokenizer as reference_tokenizers
 
+from tests.test_blocks import pictures, tiny_clip
+from workbench import SentenceTransformer as Workbench
 from workbench import models
 from workbench.models.types import MODULE_TYPES, module_class, type_name
 
@@ -342,33 +343,6 @@ def test_a_legacy_folder_gives_the_same_vectors_here_and_there(tmp_path):
         torch.testing.assert_close(there, expected[route], atol=1e-6, rtol=1e-6)
 
 
-def tiny_clip(folder: Path):
-    """Write a random CLIP of a few kB with a tokenizer of single letters, as transformers does."""
-    from transformers import CLIPConfig, CLIPImageProcessor, CLIPProcessor, CLIPTokenizerFast
-    from transformers import CLIPModel as Clip
-
-    letters = [letter + end for end in ("", "</w>") for letter in string.ascii_lowercase]
-    vocab = {token: place for place, token in enumerate([*letters, "<|startoftext|>", "<|endoftext|>"])}
-    size = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    special = {"bos_token_id": 52, "eos_token_id": 53, "pad_token_id": 53}
-    text = {**size, **special, "vocab_size": 54, "max_position_embeddings": 12, "projection_dim": 8}
-    vision = {**size, "image_size": 8, "patch_size": 4, "projection_dim": 8}
-    torch.manual_seed(0)
-    pixels = CLIPImageProcessor(size={"shortest_edge": 8}, crop_size={"height": 8, "width": 8})
-    model = Clip(CLIPConfig(text_config=text, vision_config=vision, projection_dim=8)).eval()
-    processor = CLIPProcessor(pixels, CLIPTokenizerFast(vocab=vocab, merges=[], model_max_length=12))
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    return model, processor
-
-
-def pictures():
-    from PIL import Image
-
-    rng = np.random.default_rng(0)
-    return [Image.fromarray(rng.integers(0, 255, (9, 8 + side, 3), dtype=np.uint8)) for side in range(3)]
-
-
 def test_clip_gives_the_vectors_of_transformers_and_of_the_reference(tmp_path):
     clip, processor = tiny_clip(tmp_path / "plain")
     images, texts = pictures(), ["a dog", "two cats on a mat, seen from far away"]
@@ -393,3 +367,29 @@ def test_clip_gives_the_vectors_of_transformers_and_of_the_reference(tmp_path):
         torch.testing.assert_close(mixed, torch.stack([read[1], seen[2], seen[0], read[0]]), atol=1e-6, rtol=1e-6)
     assert ours.get_sentence_embedding_dimension() == seen.shape[1]
     assert ours.tokenize(["x" * 99])["input_ids"].shape == (1, 12)
+
+
+def test_a_chain_of_blocks_encodes_like_the_reference_and_loads_on_both_sides(tmp_path):
+    torch.manual_seed(0)
+    blocks = [word_embeddings(models), models.WordWeights(WORDS, {"hello": 2}), models.LSTM(8, 4), models.CNN(8, 4)]
+    blocks += [models.Pooling(12), models.Dense(12, 4), models.LayerNorm(4), models.Dropout(), models.Normalize()]
+    ours = Workbench(modules=blocks, device="cpu")
+    ours.save(str(tmp_path / "ours"))
+    theirs = SentenceTransformer(str(tmp_path / "ours"), device="cpu")
+    theirs.save(str(tmp_path / "theirs"))
+    vectors = ours.encode(TEXTS)
+    np.testing.assert_allclose(vectors, theirs.encode(TEXTS), atol=1e-6)
+    np.testing.assert_allclose(Workbench(tmp_path / "theirs", device="cpu").encode(TEXTS), vectors, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore::workbench.errors.TruncationWarning")
+def test_queries_and_documents_take_their_routes_like_in_the_reference(tmp_path):
+    ours = Workbench(modules=[models.Router.for_query_document(*routes(models).values())], device="cpu")
+    ours.save(str(tmp_path))
+    theirs = SentenceTransformer(str(tmp_path), device="cpu")
+    again = Workbench(tmp_path, device="cpu")
+    for texts in (TEXTS, "hello"):
+        for model in (ours, again):
+            np.testing.assert_allclose(model.encode_query(texts), theirs.encode_query(texts), atol=1e-6)
+            np.testing.assert_allclose(model.encode_document(texts), theirs.encode_document(texts), atol=1e-6)
+            np.testing.assert_allclose(model.encode(texts), theirs.encode(texts), atol=1e-6)
