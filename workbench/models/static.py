@@ -1,0 +1,281 @@
+"""Static embeddings: a text is the mean of fixed vectors of its tokens, with no transformer (the idea of Model2Vec)."""
+
+import json
+import re
+from collections.abc import Callable
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+import workbench
+from workbench.errors import ModelFormatError
+from workbench.folders import inside, load_state, save_state
+from workbench.models.base import Features, InputModule
+from workbench.texts import clean
+from workbench.tokens import IntArray, TokenRows, pack
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+__all__ = ["StaticEmbedding", "keep_tokens"]
+
+_CACHED_CHARACTERS = 4_000_000  # words remembered with their token ids: about 100 MB at most
+
+
+class StaticEmbedding(InputModule):
+    """A table of token vectors; a text's embedding is the mean over its tokens, zero when it has none.
+
+    Hundreds of times faster than a transformer on a CPU, and without a longest text; word order is lost. Choose it for
+    very many texts, for a first stage of search, or where no transformer fits.
+
+    Args:
+        tokenizer: of the ``tokenizers`` package, or a fast one of transformers. It is used without truncation.
+        embedding_weights: (vocabulary, dimension) vectors to start from; computed with in single precision.
+        embedding_dim: the dimension of random vectors, where there are no ``embedding_weights``.
+
+    Raises:
+        ValueError: neither ``embedding_weights`` nor ``embedding_dim``, or fewer vectors than tokens.
+    """
+
+    max_seq_length = float("inf")  # type: ignore[assignment]
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        embedding_weights: npt.NDArray[Any] | Tensor | None = None,
+        embedding_dim: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__()
+        self.tokenizer = tokenizer
+        size = max(self.tokenizer.get_vocab().values(), default=-1) + 1
+        if embedding_weights is not None:
+            weights = torch.as_tensor(embedding_weights).detach().to(torch.float32, copy=True)
+            if weights.ndim != 2 or len(weights) < size:
+                raise ValueError(f"embedding_weights are {tuple(weights.shape)}; expected ({size} or more, dimension).")
+            self.embedding = nn.EmbeddingBag.from_pretrained(weights, freeze=False, mode="mean")
+        elif embedding_dim is not None:
+            self.embedding = nn.EmbeddingBag(size, embedding_dim, mode="mean")
+        else:
+            raise ValueError("StaticEmbedding needs embedding_weights or embedding_dim.")
+
+    @property
+    def tokenizer(self) -> "Tokenizer":
+        """The tokenizer, of the ``tokenizers`` package; a new one must fit the vectors."""
+        return self._tokenizer
+
+    @tokenizer.setter
+    def tokenizer(self, tokenizer: Any) -> None:
+        self._tokenizer = _plain(tokenizer)
+        self._by_word = _splits_at_spaces(self._tokenizer)
+        self._words: dict[str, list[int]] = {}  # token ids of the words met so far
+        self._characters = 0
+
+    def forward(self, features: Features, **kwargs: Any) -> Features:
+        """Add ``sentence_embedding``, (texts, dimension)."""
+        features["sentence_embedding"] = self.embedding(features["input_ids"], features["offsets"])
+        return features
+
+    def get_sentence_embedding_dimension(self) -> int:
+        """Length of the vectors."""
+        return self.embedding.embedding_dim
+
+    def token_rows(self, texts: list[str]) -> TokenRows:
+        """Tokenise ``texts`` without special tokens; words met before are looked up, ten times faster than anew."""
+        texts = clean(texts)
+        if not self._by_word:
+            return pack(self.tokenizer.encode_batch_fast(texts, add_special_tokens=False))
+        if self._characters > _CACHED_CHARACTERS:
+            self._words, self._characters = {}, 0
+        known = self._words  # words are only ever added to this table, so threads can share it without a lock
+        rows = [text.split(" ") for text in texts]
+        if new := list(set(chain.from_iterable(rows)).difference(known)):
+            encodings = self.tokenizer.encode_batch_fast(new, add_special_tokens=False)
+            known.update(zip(new, (encoding.ids for encoding in encodings), strict=True))
+            self._characters += sum(map(len, new))
+        pieces = [known[word] for word in chain.from_iterable(rows)]
+        ends = np.cumsum([0, *map(len, pieces)])
+        ids = np.fromiter(chain.from_iterable(pieces), np.int32, int(ends[-1]))
+        return TokenRows({"input_ids": ids}, ends[np.cumsum([0, *map(len, rows)])])
+
+    def collate(self, rows: TokenRows, index: IntArray) -> Features:
+        """The ids of the given rows end to end, and where each row starts."""
+        ids, offsets = rows.flat(index)
+        return {"input_ids": ids.long(), "offsets": offsets}
+
+    def save(self, output_path: str | Path, safe_serialization: bool = True) -> None:
+        """Write ``tokenizer.json`` and the weights to the folder ``output_path``."""
+        Path(output_path).mkdir(parents=True, exist_ok=True)
+        save_state(output_path, self.state_dict(), safe_serialization)
+        self.tokenizer.save(str(Path(output_path) / "tokenizer.json"), pretty=False)
+
+    @classmethod
+    def load(cls, input_path: str | Path) -> Self:
+        """Read a folder written by ``save``, by any version of the reference package, or by model2vec.
+
+        Raises:
+            ModelFormatError: files are missing, damaged, or do not fit each other.
+        """
+        state, tokenizer = load_state(input_path), _read_tokenizer(inside(input_path, "tokenizer.json"))
+        try:
+            return cls(tokenizer, state["embedding.weight"] if "embeddings" not in state else _join(state, tokenizer))
+        except (KeyError, ValueError, IndexError, RuntimeError) as error:
+            raise ModelFormatError(f"{input_path}: the weights do not fit a StaticEmbedding: {error}") from error
+
+    @classmethod
+    def from_model2vec(cls, model_id_or_path: str | Path) -> Self:
+        """Read a model2vec folder, or the model of that name; unknown tokens, which model2vec skips, get a zero vector.
+
+        With a ``Normalize`` block after it, it gives model2vec's normalised vectors.
+        """
+        if Path(model_id_or_path).is_dir():
+            return cls.load(model_id_or_path)
+        return next(block for block in workbench.SentenceTransformer(str(model_id_or_path)) if isinstance(block, cls))
+
+    @classmethod
+    def from_distillation(
+        cls,
+        model_name: Any,
+        vocabulary: list[str] | None = None,
+        device: str | None = None,
+        pca_dims: int | None = 256,
+        apply_zipf: bool = True,
+        sif_coefficient: float | None = 1e-4,
+        token_remove_pattern: str | None = r"\[unused\d+\]",  # noqa: S107  a token of text
+        **kwargs: Any,
+    ) -> Self:
+        """Make static vectors from a model: each token of its vocabulary goes through it alone, then PCA and weights.
+
+        Args:
+            model_name: a name, a folder, or a SentenceTransformer that begins with a transformer.
+            vocabulary: words or phrases to have vectors of their own, besides the model's tokens.
+            device: where the model runs when it is given by name.
+            pca_dims: dimension of the vectors, or None for the model's own.
+            apply_zipf: whether to make frequent tokens shorter, taking the vocabulary to be sorted by frequency.
+            sif_coefficient: a in the weight a / (a + p) of Arora et al. (2017), "A Simple but Tough-to-Beat Baseline",
+                where p is Zipf's guess of a token's frequency; None weighs by the logarithm of the rank.
+            token_remove_pattern: tokens to leave out, as a regular expression for the whole token.
+            kwargs: more arguments for opening the model by name.
+        """
+        teacher = model_name
+        if isinstance(model_name, (str, Path)):
+            teacher = workbench.SentenceTransformer(str(model_name), device=device, **kwargs)
+        whole, unwanted = _plain(teacher.tokenizer), re.compile(token_remove_pattern or "(?!)")
+        tokenizer, kept = keep_tokens(whole, lambda token: not unwanted.fullmatch(token))
+        pieces = [[int(row)] for row in kept]  # what the teacher reads for each new row
+        if vocabulary:
+            from tokenizers import AddedToken
+
+            words = [word for word in dict.fromkeys(vocabulary) if tokenizer.token_to_id(word) is None]
+            tokenizer.add_tokens([AddedToken(word, single_word=True, normalized=True) for word in words])
+            pieces += [whole.encode(word, add_special_tokens=False).ids for word in words]
+        vectors = _principal(_last_layer(teacher, whole, pieces), pca_dims)  # (tokens, pca_dims)
+        if apply_zipf:
+            rank = torch.arange(2, len(vectors) + 2)
+            share = 1 / rank / (1 / rank).sum()
+            weight = rank.log() if sif_coefficient is None else sif_coefficient / (sif_coefficient + share)
+            vectors = vectors * weight[:, None]
+        return cls(tokenizer, vectors)
+
+
+def keep_tokens(tokenizer: "Tokenizer", keep: Callable[[str], bool]) -> tuple["Tokenizer", IntArray]:
+    """Return a copy of ``tokenizer`` without the tokens that ``keep`` refuses, and the old id of each token left.
+
+    Special and added tokens always stay, and so does a vocabulary that is no plain list of words and word pieces.
+    """
+    from tokenizers import Tokenizer
+
+    spec = json.loads(tokenizer.to_str())
+    if spec["model"]["type"] not in ("WordPiece", "WordLevel"):
+        return Tokenizer.from_str(tokenizer.to_str()), np.arange(tokenizer.get_vocab_size())
+    added = {token["content"]: token for token in spec["added_tokens"]}
+    names = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    old = {token: row for token, row in names if token in added or keep(token)}
+    new = spec["model"]["vocab"] = {token: row for row, token in enumerate(old)}
+    for name, token in added.items():
+        token["id"] = new[name]
+    processor = spec["post_processor"] or {}
+    for token in processor.get("special_tokens", {}).values():
+        token["ids"] = [new[name] for name in token["tokens"]]
+    for side in processor.keys() & {"cls", "sep"}:
+        processor[side][1] = new[processor[side][0]]
+    return Tokenizer.from_str(json.dumps(spec)), np.fromiter(old.values(), np.int64)
+
+
+def _last_layer(teacher: Any, tokenizer: "Tokenizer", pieces: list[list[int]]) -> Tensor:
+    """The teacher's mean token vector of each piece, read alone between its special tokens: (pieces, dimension)."""
+    frame = tokenizer.encode("a")
+    start, end = frame.special_tokens_mask.index(0), len(frame) - frame.special_tokens_mask[::-1].index(0)
+    vectors: dict[int, Tensor] = {}
+    teacher.eval()
+    for length in {len(piece) for piece in pieces}:
+        rows = [row for row, piece in enumerate(pieces) if len(piece) == length]
+        for part in (rows[at : at + 512] for at in range(0, len(rows), 512)):
+            ids = torch.tensor([[*frame.ids[:start], *pieces[row], *frame.ids[end:]] for row in part])
+            features = {"input_ids": ids.to(teacher.device), "attention_mask": torch.ones_like(ids).to(teacher.device)}
+            with torch.inference_mode():
+                tokens = teacher(features)["token_embeddings"]  # (rows, start + length + tail, dimension)
+            vectors.update(zip(part, tokens[:, start : start + length].mean(1).float().cpu(), strict=True))
+    return torch.stack([vectors[row] for row in range(len(pieces))])
+
+
+def _principal(vectors: Tensor, dims: int | None) -> Tensor:
+    """The centred vectors along their first ``dims`` principal axes, whose largest coefficient is made positive."""
+    centred = (vectors - vectors.mean(0)).double()
+    axes = torch.linalg.eigh(centred.T @ centred).eigenvectors.flip(1)[:, :dims]
+    signs = axes.gather(0, axes.abs().argmax(0, keepdim=True)).sign()
+    return torch.matmul(centred, axes * signs).float()
+
+
+def _join(state: dict[str, Tensor], tokenizer: "Tokenizer") -> Tensor:
+    """One vector per token out of the tensors of a model2vec folder."""
+    vectors = state["embeddings"].float()
+    if "mapping" in state:
+        vectors = vectors[state["mapping"].long()]
+    if "weights" in state:
+        vectors = vectors * state["weights"].float()[:, None]
+    unknown = tokenizer.token_to_id(getattr(tokenizer.model, "unk_token", None) or "")
+    if unknown is not None:
+        vectors[unknown] = 0
+    return vectors
+
+
+def _plain(tokenizer: Any) -> "Tokenizer":
+    """The Rust tokenizer inside, without truncation and padding, which are changed on a copy only."""
+    from tokenizers import Tokenizer
+
+    rust = getattr(tokenizer, "backend_tokenizer", tokenizer)
+    if not isinstance(rust, Tokenizer):
+        raise TypeError(
+            f"tokenizer is {type(tokenizer).__name__}; expected a tokenizers.Tokenizer or a fast tokenizer."
+        )
+    if rust.truncation or rust.padding:
+        rust = Tokenizer.from_str(rust.to_str())
+        rust.no_truncation()
+        rust.no_padding()
+    return rust
+
+
+def _splits_at_spaces(tokenizer: "Tokenizer") -> bool:
+    """Whether a text's tokens are those of its words, one after the other."""
+    from tokenizers import normalizers, pre_tokenizers
+
+    return (
+        isinstance(tokenizer.normalizer, normalizers.BertNormalizer)
+        and isinstance(tokenizer.pre_tokenizer, pre_tokenizers.BertPreTokenizer)
+        and not any(" " in token.content for token in tokenizer.get_added_tokens_decoder().values())
+    )
+
+
+def _read_tokenizer(path: Path) -> "Tokenizer":
+    from tokenizers import Tokenizer
+
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # the Rust package raises nothing narrower
+        raise ModelFormatError(f"{path} is missing or damaged ({error}). Save or download the model again.") from error
