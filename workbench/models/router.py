@@ -102,11 +102,9 @@ class Router(InputModule):
         """Return the batch that the first block of the route makes, and the route as ``task``."""
         route: str = getattr(rows, "route", "")
         inner: Any = getattr(rows, "inner", rows)
-        first, known = self._blocks(route)[0], isinstance(inner, TokenRows)
-        return {
-            **(first.collate(inner, index) if known else first.tokenize([inner[row] for row in index])),
-            "task": route,
-        }
+        first, whole = self._blocks(route)[0], not isinstance(inner, TokenRows)
+        batch = first.tokenize([inner[row] for row in index]) if whole else first.collate(inner, index)
+        return {**batch, "task": route}
 
     def forward(self, features: Features, task: str | None = None, **kwargs: Any) -> Features:
         """Run the blocks of the route ``task``, else of ``features["task"]``, else of the default."""
@@ -167,10 +165,8 @@ class Router(InputModule):
         file = Router.config_file if inside(folder, Router.config_file).is_file() else Asym.config_file
         config = read_json(folder, file)
         types, structure, parameters = (config.get(key, {}) for key in ("types", "structure", "parameters"))
-        tables = all(isinstance(table, dict) for table in (types, structure, parameters))
-        if not tables or not all(
-            isinstance(names, list) and {*map(str, names)} <= {*types} for names in structure.values()
-        ):
+        listed = all(isinstance(table, dict) for table in (types, structure, parameters))
+        if not listed or not all(isinstance(names, list) and names for names in structure.values()):
             raise ModelFormatError(f"{folder / file} does not list the types and routes of its blocks.")
         if parameters.get("route_mappings"):
             raise ModelFormatError(f"{folder / file} has route_mappings; only routes named by the rows are known.")
