@@ -337,21 +337,6 @@ def test_a_file_without_word_vectors_is_a_format_error(content, message, tmp_pat
         models.WordEmbeddings.from_text_file(tmp_path / "absent.txt")
 
 
-def test_word_vectors_work_on_the_tokens_of_a_transformers_tokenizer(tmp_path):
-    from tokenizers import Tokenizer
-    from tokenizers.models import WordLevel
-    from tokenizers.pre_tokenizers import Whitespace
-    from transformers import PreTrainedTokenizerFast
-
-    tokenizer = Tokenizer(WordLevel({"[UNK]": 0, "hello": 1, "world": 2}, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = Whitespace()
-    block = models.WordEmbeddings(PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="[UNK]"), torch.eye(3))
-    block.save(tmp_path)
-    again = models.WordEmbeddings.load(tmp_path)
-    for made in (block, again):
-        assert made.tokenize(["hello world what"])["input_ids"].tolist() == [[1, 2, 0]]
-
-
 def test_layers_are_asked_for_when_the_transformer_does_not_give_them():
     with pytest.raises(ValueError, match="output_hidden_states"):
         models.WeightedLayerPooling(4, 2, 1)({"token_embeddings": torch.ones(1, 1, 4)})

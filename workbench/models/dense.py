@@ -1,7 +1,7 @@
 """Blocks that change one vector at a time: Dense, Normalize, Dropout and LayerNorm, and the table of activations."""
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -11,7 +11,7 @@ from workbench.models.base import Features, Module
 
 __all__ = ["ACTIVATIONS", "Dense", "Dropout", "LayerNorm", "Normalize", "activation", "activation_name"]
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {
+ACTIVATIONS: dict[str, type[nn.Module]] = {  # all that a model folder may name, by the full name that it writes
     f"{kind.__module__}.{kind.__qualname__}": kind
     for kind in (
         *(nn.CELU, nn.ELU, nn.GELU, nn.Hardshrink, nn.Hardsigmoid, nn.Hardswish, nn.Hardtanh, nn.Identity),
@@ -19,8 +19,6 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
         *(nn.Sigmoid, nn.Softplus, nn.Softshrink, nn.Softsign, nn.Tanh, nn.Tanhshrink),
     )
 }
-"""Every activation that a model folder may name, by the full name under which it is written."""
-
 _BY_SHORT_NAME = {f"torch.nn.{kind.__name__}": kind for kind in ACTIVATIONS.values()}
 _TANH = nn.Tanh()
 _SENTENCE = "sentence_embedding"
@@ -44,8 +42,7 @@ def activation_name(module: nn.Module) -> str:
     """Return the full name under which ``module`` is saved.
 
     Raises:
-        ValueError: the name would not bring the module back: it is of the user's own class, or one of torch's with
-            settings other than its defaults (``nn.ELU(alpha=2.0)``).
+        ValueError: the name would not bring the module back: your own class, or settings like ``nn.ELU(alpha=2.0)``.
     """
     name = f"{type(module).__module__}.{type(module).__qualname__}"
     if name not in ACTIVATIONS or repr(ACTIVATIONS[name]()) != repr(module):
@@ -59,7 +56,9 @@ def activation_name(module: nn.Module) -> str:
 class _Renaming(Module):
     """A block that reads one feature and writes another; folders name the two only where they are not the default."""
 
-    def __init__(self, module_input_name: str, module_output_name: str | None) -> None:
+    config_keys: ClassVar[tuple[str, ...]] = ("module_input_name", "module_output_name")
+
+    def __init__(self, module_input_name: str = _SENTENCE, module_output_name: str | None = None) -> None:
         super().__init__()
         self.module_input_name = module_input_name
         self.module_output_name = module_output_name or module_input_name
@@ -81,10 +80,7 @@ class Dense(_Renaming):
         use_residual: add the input (through a second linear map where the lengths differ) to the output.
     """
 
-    config_keys = (
-        *("in_features", "out_features", "bias", "activation_function"),
-        *("module_input_name", "module_output_name", "use_residual"),
-    )
+    config_keys = ("in_features", "out_features", "bias", "activation_function", "use_residual", *_Renaming.config_keys)
 
     def __init__(
         self,
@@ -133,11 +129,6 @@ class Dense(_Renaming):
 
 class Normalize(_Renaming):
     """Scale every vector to length 1, so that the dot product is the cosine."""
-
-    config_keys = ("module_input_name", "module_output_name")
-
-    def __init__(self, module_input_name: str = _SENTENCE, module_output_name: str | None = None) -> None:
-        super().__init__(module_input_name, module_output_name)
 
     def forward(self, features: Features, **kwargs: Any) -> Features:
         """Divide by the Euclidean length along the last axis."""

@@ -95,8 +95,7 @@ class Router(InputModule):
     def token_counts(self, texts: list[Any]) -> IntArray:
         """Tokens per text before anything is cut."""
         _, first, texts = self._split(texts)
-        counts: IntArray = first.token_counts(texts)
-        return counts
+        return np.asarray(first.token_counts(texts))
 
     def collate(self, rows: TokenRows, index: IntArray) -> Features:
         """Return the batch that the first block of the route makes, and the route as ``task``."""

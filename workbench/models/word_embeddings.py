@@ -4,7 +4,7 @@ import gzip
 import logging
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -13,18 +13,8 @@ from torch import nn
 from workbench.errors import ModelFormatError, ModelNotFoundError, UnsafeModelError
 from workbench.folders import WEIGHTS, inside, load_state, read_json
 from workbench.models.base import Features, InputModule, Module
-from workbench.models.word_tokenizers import (
-    TOKENIZERS,
-    WhitespaceTokenizer,
-    WordTokenizer,
-    _Wrapper,
-    weights_of,
-    word_rows,
-)
+from workbench.models.word_tokenizers import TOKENIZERS, WhitespaceTokenizer, WordTokenizer, weights_of, word_rows
 from workbench.tokens import IntArray, TokenRows
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 __all__ = ["WordEmbeddings", "WordWeights"]
 
@@ -35,7 +25,7 @@ class WordEmbeddings(InputModule):
     """One vector per word, whatever stands around it; a pooling block makes one of them.
 
     Args:
-        tokenizer: a ``WordTokenizer`` (or a transformers tokenizer) whose numbers are rows of the table.
+        tokenizer: a ``WordTokenizer`` whose numbers are rows of the table.
         embedding_weights: the table, (words, dimension), as an array, a tensor or lists; row 0 fills padded places.
         update_embeddings: train the table too.
         max_seq_length: words kept of each text.
@@ -46,15 +36,14 @@ class WordEmbeddings(InputModule):
 
     def __init__(
         self,
-        tokenizer: "WordTokenizer | PreTrainedTokenizerBase",
+        tokenizer: WordTokenizer,
         embedding_weights: Any,
         update_embeddings: bool = False,
         max_seq_length: int | None = 1000000,
     ) -> None:
         super().__init__()
         table = torch.as_tensor(embedding_weights, dtype=torch.float32)
-        self.tokenizer = tokenizer if isinstance(tokenizer, WordTokenizer) else _Wrapper(tokenizer)
-        self.embeddings_dimension = table.shape[1]
+        self.tokenizer, self.embeddings_dimension = tokenizer, table.shape[1]
         self.update_embeddings, self.max_seq_length = update_embeddings, max_seq_length
         self.emb_layer = nn.Embedding(len(table), table.shape[1], _weight=table.clone())
         self.emb_layer.weight.requires_grad_(update_embeddings)

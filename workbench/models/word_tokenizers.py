@@ -6,16 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from workbench.errors import ModelFormatError
-from workbench.folders import check_links, read_json, write_json
+from workbench.folders import read_json, write_json
 from workbench.tokens import TokenRows
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 __all__ = ["TOKENIZERS", "PhraseTokenizer", "WhitespaceTokenizer", "WordTokenizer", "weights_of", "word_rows"]
 
@@ -155,43 +152,10 @@ class PhraseTokenizer(WhitespaceTokenizer):
         return words
 
 
-class _Wrapper(WordTokenizer):
-    """A transformers tokenizer, without its special tokens, where a ``WordTokenizer`` is expected."""
-
-    def __init__(self, tokenizer: "PreTrainedTokenizerBase") -> None:
-        self.tokenizer = tokenizer
-
-    def get_vocab(self) -> list[str]:
-        return list(self.tokenizer.get_vocab())
-
-    def set_vocab(self, vocab: Iterable[str]) -> None:
-        raise TypeError("The tokens of a transformers tokenizer cannot be replaced. Use a WhitespaceTokenizer.")
-
-    def tokenize(self, text: str, **kwargs: Any) -> list[int]:
-        return list(self.tokenizer.encode(text, add_special_tokens=False))
-
-    def save(self, output_path: str | Path) -> None:
-        self.tokenizer.save_pretrained(output_path)
-
-    @classmethod
-    def load(cls, input_path: str | Path) -> Self:
-        from transformers import AutoTokenizer
-
-        check_links(input_path)
-        try:
-            return cls(AutoTokenizer.from_pretrained(input_path, local_files_only=True, trust_remote_code=False))
-        except Exception as error:  # the Rust tokenizer raises nothing more precise
-            raise ModelFormatError(f"{input_path}: the tokenizer could not be loaded ({error}).") from error
-
-
 TOKENIZERS: dict[str, type[WordTokenizer]] = {  # the type that a folder names → our class, legacy spellings first
-    f"sentence_transformers.{place}": kind
-    for kind, old, new in (
-        (WhitespaceTokenizer, "WhitespaceTokenizer.WhitespaceTokenizer", "whitespace.WhitespaceTokenizer"),
-        (PhraseTokenizer, "PhraseTokenizer.PhraseTokenizer", "phrase.PhraseTokenizer"),
-        (_Wrapper, "WordTokenizer.TransformersTokenizerWrapper", "word.TransformersTokenizerWrapper"),
-    )
-    for place in (f"models.tokenizer.{old}", f"sentence_transformer.modules.tokenizer.{new}")
+    f"sentence_transformers.{place}.{kind.__name__}": kind
+    for kind, file in ((WhitespaceTokenizer, "whitespace"), (PhraseTokenizer, "phrase"))
+    for place in (f"models.tokenizer.{kind.__name__}", f"sentence_transformer.modules.tokenizer.{file}")
 }
 
 
