@@ -63,7 +63,7 @@ def bert(seed=0, **config):
     """A BERT of two layers, with weights large enough that its vectors differ."""
     torch.manual_seed(seed)
     sizes = {"hidden_size": DIM, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
-    settings = {"vocab_size": len(vocabulary()), "max_position_embeddings": 64, "initializer_range": 0.3, **sizes}
+    settings = {"vocab_size": len(vocabulary()), "max_position_embeddings": 64, "initializer_range": 0.2, **sizes}
     return BertModel(BertConfig(**settings | config)).eval()
 
 

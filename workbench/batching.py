@@ -65,7 +65,7 @@ def outputs(
 
     Args:
         rows: what to run the model on.
-        tokenise: gives unpadded tokens of many rows; or the rows as they are, for a block that makes whole batches only.
+        tokenise: gives unpadded tokens of many rows; or the rows themselves, for a block that only makes whole batches.
         collate: makes the batch of some rows of what ``tokenise`` gave.
         forward: the model.
         bar: counts tokens.

@@ -250,17 +250,17 @@ class SentenceTransformer(nn.Sequential):
         return vectors[0] if single else vectors
 
     def encode_query(self, sentences: Any, **options: Any) -> Any:
-        """Encode questions: with the prompt named "query" if there is one, on the route "query" if there are routes."""
+        """Encode questions: with the prompt named "query" or none, on the route "query" if there are routes."""
         return self._encode_as("query", sentences, options)
 
     def encode_document(self, sentences: Any, **options: Any) -> Any:
-        """Encode documents: with the prompt named "document", "passage" or "corpus", on the route "document"."""
+        """Encode documents: with the prompt named "document", "passage" or "corpus", or none, on route "document"."""
         return self._encode_as("document", sentences, options)
 
     def _encode_as(self, task: str, sentences: Any, options: dict[str, Any]) -> Any:
         if options.get("prompt_name") is None and options.get("prompt") is None:
             names = {"query": ("query",), "document": ("document", "passage", "corpus")}[task]
-            options["prompt_name"] = next((name for name in names if name in self.prompts), None)
+            options["prompt"] = next((self.prompts[name] for name in names if name in self.prompts), "")
         return self.encode(sentences, **{"task": task, **options})
 
     def _warn_of_cuts(self, cut: int, count: int) -> None:

@@ -39,7 +39,10 @@ class Pooling(Module):
         ChoiceError: an unknown mode; the message lists the modes.
     """
 
-    config_keys: ClassVar[tuple[str, ...]] = ("word_embedding_dimension", *_MODES.values(), "include_prompt")
+    config_keys: ClassVar[tuple[str, ...]] = (
+        *("word_embedding_dimension", "pooling_mode", "include_prompt"),
+        *_MODES.values(),
+    )
 
     def __init__(
         self,
@@ -55,22 +58,23 @@ class Pooling(Module):
     ) -> None:
         super().__init__()
         flags = {
-            "pooling_mode_cls_token": pooling_mode_cls_token,
-            "pooling_mode_max_tokens": pooling_mode_max_tokens,
-            "pooling_mode_mean_tokens": pooling_mode_mean_tokens,
-            "pooling_mode_mean_sqrt_len_tokens": pooling_mode_mean_sqrt_len_tokens,
-            "pooling_mode_weightedmean_tokens": pooling_mode_weightedmean_tokens,
-            "pooling_mode_lasttoken": pooling_mode_lasttoken,
+            "cls": pooling_mode_cls_token,
+            "max": pooling_mode_max_tokens,
+            "mean": pooling_mode_mean_tokens,
+            "mean_sqrt_len_tokens": pooling_mode_mean_sqrt_len_tokens,
+            "weightedmean": pooling_mode_weightedmean_tokens,
+            "lasttoken": pooling_mode_lasttoken,
         }
-        if pooling_mode is not None:
-            names = pooling_mode.lower().split("+") if isinstance(pooling_mode, str) else list(pooling_mode)
-            wanted = {choose("pooling mode", name, _MODES) for name in names}
-            flags = {key: key in wanted for key in flags}
-        for key, on in flags.items():
-            setattr(self, key, bool(on))
+        names = pooling_mode.lower().split("+") if isinstance(pooling_mode, str) else pooling_mode
+        self._modes = [name for name in flags if flags[name]] if names is None else list(names)
+        if not self._modes:
+            raise ValueError(f"Pooling needs a mode. Choose one or more of: {', '.join(map(repr, _MODES))}.")
+        for name in self._modes:
+            choose("pooling mode", name, _MODES)
+        for name, key in _MODES.items():
+            setattr(self, key, name in self._modes)
         self.word_embedding_dimension = word_embedding_dimension
         self.include_prompt = include_prompt
-        self._modes = [name for name, key in _MODES.items() if flags[key]]
         self.pooling_output_dimension = word_embedding_dimension * len(self._modes)
 
     def forward(self, features: Features, **kwargs: Any) -> Features:
@@ -79,8 +83,9 @@ class Pooling(Module):
         mask: Tensor | None = features.get("attention_mask")
         if mask is None:
             mask = tokens.new_ones(tokens.shape[:-1], dtype=torch.int64)
+        places = mask.cumsum(1)  # (rows, tokens); the first token of a text is at place 1, wherever its padding is
         if not self.include_prompt and "prompt_length" in features:
-            mask = _without_prompt(mask, int(features["prompt_length"]))
+            mask = mask * (places > int(features["prompt_length"]))
         vectors = []
         for mode in self._modes:
             if mode == "cls":
@@ -91,7 +96,7 @@ class Pooling(Module):
             elif mode == "max":
                 vectors.append(tokens.masked_fill(mask.unsqueeze(-1) == 0, -1e9).amax(1))
             else:
-                vectors.append(_mean(mode, tokens, mask, features.get("token_weights_sum")))
+                vectors.append(_mean(mode, tokens, mask, places, features.get("token_weights_sum")))
         features["sentence_embedding"] = torch.cat(vectors, 1)
         return features
 
@@ -103,32 +108,29 @@ class Pooling(Module):
         """Return the modes in use, joined by "+"."""
         return "+".join(self._modes)
 
+    def get_config_dict(self) -> dict[str, Any]:
+        """The constructor's arguments; the modes as flags, and by name only where flags cannot tell their order."""
+        config = {key: getattr(self, key) for key in self.config_keys if key != "pooling_mode"}
+        ordered = [name for name in _MODES if name in self._modes]
+        return config if self._modes == ordered else config | {"pooling_mode": self._modes}
+
     @classmethod
     def _rename_config(cls, config: dict[str, Any]) -> dict[str, Any]:
-        if "pooling_mode" not in config:
-            return config
-        names = config["pooling_mode"]  # the newer layout names the modes
-        wanted = names.split("+") if isinstance(names, str) else list(names)
-        flags = dict.fromkeys(_MODES.values(), False) | {choose("pooling mode", name, _MODES): True for name in wanted}
-        return {"word_embedding_dimension": config.get("embedding_dimension"), **flags, **config}
+        newer = {"word_embedding_dimension": config["embedding_dimension"]} if "embedding_dimension" in config else {}
+        return config | newer
 
     def __repr__(self) -> str:
         return f"Pooling({self.get_config_dict()})"
 
 
-def _mean(mode: str, tokens: Tensor, mask: Tensor, weights_sum: Tensor | None) -> Tensor:
+def _mean(mode: str, tokens: Tensor, mask: Tensor, places: Tensor, weights_sum: Tensor | None) -> Tensor:
     weights = mask.to(tokens.dtype)  # (rows, tokens)
     if mode == "weightedmean":
-        weights = weights * weights.cumsum(1)  # the n-th token of a text weighs n
+        weights = weights * places  # the n-th token of a text weighs n
         weights_sum = None
     total = torch.einsum("btd,bt->bd", tokens, weights)  # (rows, dim)
     norm = (weights.sum(1) if weights_sum is None else weights_sum.to(tokens.dtype)).unsqueeze(-1).clamp(min=1e-9)
     return total / (norm.sqrt() if mode == "mean_sqrt_len_tokens" else norm)
-
-
-def _without_prompt(mask: Tensor, length: int) -> Tensor:
-    """Unmask the first ``length`` tokens of each row, wherever its padding is."""
-    return mask * (mask.cumsum(1) > length)
 
 
 def _rows(mask: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """A transformers encoder as the first block: texts to one vector per token."""
 
 import contextlib
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
 from pickle import UnpicklingError
@@ -96,11 +97,19 @@ class Transformer(InputModule):
         mask: Tensor | None = inputs.get("attention_mask")
         if mask is not None and mask.device.type == "cpu" and bool(mask.all()):
             del inputs["attention_mask"]  # nothing is padded: attention without a mask is faster
+        elif mask is not None and self.tokenizer.padding_side == "left" and self._counts_places:
+            inputs["position_ids"] = (mask.cumsum(1) - 1).clamp(min=0)  # padding before a text must not move it
         output = self.auto_model(**inputs, **kwargs, return_dict=True)
         features["token_embeddings"] = output[0]
         if getattr(self.config, "output_hidden_states", False) and output.get("hidden_states") is not None:
             features["all_layer_embeddings"] = output["hidden_states"]
         return features
+
+    @property
+    def _counts_places(self) -> bool:
+        """Whether the model numbers tokens from 0 at the left; RoBERTa's kind skips padding by itself."""
+        skips = hasattr(getattr(self.auto_model, "embeddings", None), "padding_idx")
+        return not skips and "position_ids" in inspect.signature(self.auto_model.forward).parameters
 
     def token_rows(self, texts: list[str]) -> TokenRows:
         """Tokenise without padding, cut to ``max_seq_length`` tokens."""
