@@ -1,5 +1,8 @@
 """What ``encode`` was asked for, the table its vectors go into, and the two ways of filling it: here or in workers."""
 
+import copy
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -9,10 +12,12 @@ import torch
 from torch import Tensor
 
 from workbench.batching import SLICE
+from workbench.devices import default_devices, pick_device
+from workbench.errors import TruncationWarning
 from workbench.models.base import Features
 from workbench.pool import WorkerPool
 from workbench.progress import track
-from workbench.texts import slices
+from workbench.texts import slices, unique
 from workbench.tokens import IntArray
 
 __all__ = [
@@ -20,13 +25,15 @@ __all__ = [
     "PRECISIONS",
     "STREAM",
     "Options",
+    "Parallel",
     "Precision",
     "Table",
     "check_out",
-    "fill_from_pool",
+    "fill_table",
     "prefixed",
     "real_tokens",
     "row_of",
+    "warn_cut",
 ]
 
 Precision = Literal["float32", "int8", "uint8", "binary", "ubinary"]
@@ -86,9 +93,83 @@ def check_out(out: npt.NDArray[Any], shape: tuple[int, ...], dtype: npt.DTypeLik
         raise ValueError(f"out has type {out.dtype}; these vectors are {np.dtype(dtype)}.")
 
 
-def fill_from_pool(
+_Cut = npt.NDArray[np.bool_]
+
+
+def fill_table(
+    table: Table,
+    rows: list[Any],
+    fill: Callable[[Table, list[Any], IntArray, Options], _Cut],
+    options: Options,
+    pool: WorkerPool | None = None,
+    chunk_size: int | None = None,
+) -> int:
+    """Fill the table, working on each distinct row once, here or in worker processes; returns how many were cut.
+
+    Args:
+        table: as long as ``rows``.
+        rows: texts, or pairs of texts.
+        fill: does it here: writes the results of distinct rows to the given places, and says which of them were cut.
+        options: what the model was asked for.
+        pool: worker processes that do it instead of ``fill``.
+        chunk_size: rows sent to a worker at a time.
+    """
+    first, inverse = unique(rows)
+    distinct = rows if len(first) == len(rows) else [rows[row] for row in first]
+    if pool is None:
+        cut = fill(table, distinct, first, options)
+    else:
+        cut = _fill_from_pool(table, distinct, first, options, pool, chunk_size)
+    repeats = np.flatnonzero(first[inverse] != np.arange(len(rows)))
+    table.copy(repeats, first[inverse[repeats]])
+    return int(cut[inverse].sum())
+
+
+class Parallel:
+    """What both model classes do with worker processes; a model adds ``device`` and ``_fill``, see ``fill_table``."""
+
+    device: Any
+    _fill: Any
+
+    def run_chunk(self, chunk: list[Any], options: Options) -> tuple[npt.NDArray[Any], _Cut]:
+        """Work on distinct rows in a worker process; returns a row of results for each, and which were cut."""
+        table = Table(len(chunk), None, to_tensor=False)
+        cut = self._fill(table, chunk, np.arange(len(chunk)), options)
+        return table.data, cut
+
+    def start_multi_process_pool(self, target_devices: list[str] | None = None) -> WorkerPool:
+        """Start one worker process per device: all GPUs by default, else up to four on the cpu.
+
+        Raises:
+            ChoiceError: an unknown device.
+            WorkerError: a worker did not start.
+        """
+        devices = list(target_devices) if target_devices else default_devices()
+        for device in devices:
+            pick_device(device)
+        model: Any = self if self.device.type == "cpu" else copy.deepcopy(self)
+        return WorkerPool(model.to("cpu"), devices)
+
+    @staticmethod
+    def stop_multi_process_pool(pool: WorkerPool) -> None:
+        """Stop the workers of a pool."""
+        pool.close()
+
+
+def warn_cut(cut: int, rows: int, limit: int | None, *, what: str, setting: str) -> None:
+    """Say once, at the line that called the model's method, how many rows were longer than the limit."""
+    if cut:
+        warnings.warn(
+            f"{cut} of {rows} {what} were longer than {limit} tokens and were cut. "
+            f"model.token_counts({what}) gives the lengths; model.{setting} sets the limit.",
+            TruncationWarning,
+            stacklevel=3,
+        )
+
+
+def _fill_from_pool(
     table: Table, texts: list[Any], places: IntArray, options: Options, pool: WorkerPool, chunk_size: int | None
-) -> npt.NDArray[np.bool_]:
+) -> _Cut:
     """Have worker processes encode the texts, and write each vector to its place; returns which texts were cut."""
     size = chunk_size or min(5_000, -(-len(texts) // (10 * len(pool))))
     cut, start = np.zeros(len(texts), bool), 0

@@ -14,9 +14,18 @@ from workbench.folders import inside, read_json, write_json
 from workbench.models.base import Module
 from workbench.models.types import module_class, type_name
 
-__all__ = ["FORMAT_VERSION", "ModelConfig", "load_modules", "read_config", "save_modules"]
+__all__ = [
+    "CONFIG",
+    "FORMAT_VERSION",
+    "Entry",
+    "ModelConfig",
+    "load_modules",
+    "read_config",
+    "read_entries",
+    "save_modules",
+]
 
-_CONFIG = "config_sentence_transformers.json"
+CONFIG = "config_sentence_transformers.json"
 FORMAT_VERSION = "3.4.1"  # the layout that every release of the reference reads
 
 
@@ -31,7 +40,7 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
-class _Entry:
+class Entry:
     """One line of modules.json."""
 
     idx: int
@@ -47,16 +56,16 @@ def read_config(folder: Path) -> ModelConfig:
     Raises:
         ModelFormatError: a value is not of the kind it should be.
     """
-    if not inside(folder, _CONFIG).is_file():
+    if not inside(folder, CONFIG).is_file():
         return ModelConfig()
-    raw = read_json(folder, _CONFIG)
+    raw = read_json(folder, CONFIG)
     config = ModelConfig(**{key: raw[key] for key in ModelConfig.__annotations__ if raw.get(key) is not None})
     if not isinstance(config.prompts, dict) or not all(isinstance(text, str) for text in config.prompts.values()):
-        raise ModelFormatError(f"{folder / _CONFIG}: prompts must be a table of texts, not {config.prompts!r:.100}.")
+        raise ModelFormatError(f"{folder / CONFIG}: prompts must be a table of texts, not {config.prompts!r:.100}.")
     for key, kind in (("default_prompt_name", str), ("similarity_fn_name", str), ("truncate_dim", int)):
         if not isinstance(getattr(config, key), kind | None):
             raise ModelFormatError(
-                f"{folder / _CONFIG}: {key} must be a {kind.__name__}, not {getattr(config, key)!r:.100}."
+                f"{folder / CONFIG}: {key} must be a {kind.__name__}, not {getattr(config, key)!r:.100}."
             )
     return config
 
@@ -80,7 +89,7 @@ def load_modules(
     if not inside(folder, "modules.json").is_file():
         return _load_plain(folder, options), {}
     modules, kwargs = {}, {}
-    for entry in _entries(folder):
+    for entry in read_entries(folder):
         cls = _find_class(entry.type, folder, trust_remote_code)
         path = inside(folder, entry.path) if entry.path else folder
         modules[entry.name] = _load_module(cls, folder, path, entry.path, options)
@@ -88,11 +97,12 @@ def load_modules(
     return modules, kwargs
 
 
-def _entries(folder: Path) -> list[_Entry]:
+def read_entries(folder: Path) -> list[Entry]:
+    """Read ``modules.json``; raises ``ModelFormatError`` when it is not a list of at least one module."""
     raw = read_json(folder, "modules.json", list)
     try:
         entries = [
-            _Entry(
+            Entry(
                 line.get("idx", n),
                 str(line.get("name", n)),
                 line.get("path", ""),
@@ -183,4 +193,4 @@ def save_modules(
         "pytorch": version("torch"),
     }
     settings = {key: value for key, value in asdict(config).items() if key != "truncate_dim" or value is not None}
-    write_json(folder / _CONFIG, {"__version__": versions, **settings})
+    write_json(folder / CONFIG, {"__version__": versions, **settings})

@@ -4,7 +4,6 @@ import contextlib
 import copy
 import itertools
 import tempfile
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,21 +16,23 @@ from torch import Tensor, nn
 
 from workbench import hub
 from workbench.batching import SLICE, Batch, outputs
-from workbench.devices import batch_to_device, default_devices, pick_device, token_budget
+from workbench.devices import batch_to_device, pick_device, token_budget
 from workbench.encoding import (
     OUTPUT_VALUES,
     PRECISIONS,
     STREAM,
     Options,
+    Parallel,
     Precision,
     Table,
     check_out,
-    fill_from_pool,
+    fill_table,
     prefixed,
     real_tokens,
     row_of,
+    warn_cut,
 )
-from workbench.errors import ChoiceError, TruncationWarning, choose
+from workbench.errors import ChoiceError, choose
 from workbench.folders import write_atomically
 from workbench.model_card import SentenceTransformerModelCardData, generate_model_card
 from workbench.models.base import Features, InputModule
@@ -46,7 +47,7 @@ from workbench.tokens import IntArray
 __all__ = ["SentenceTransformer"]
 
 
-class SentenceTransformer(nn.Sequential):
+class SentenceTransformer(nn.Sequential, Parallel):
     """Sentence embeddings: texts to vectors that are close when the texts mean alike.
 
     Args:
@@ -217,7 +218,7 @@ class SentenceTransformer(nn.Sequential):
             self._place(device)
             rows = list(texts)
             results, cut = self._features(rows, output_value, options)
-            self._warn_of_cuts(cut, len(rows))
+            warn_cut(cut, len(rows), self.max_seq_length, what="texts", setting="max_seq_length")
             return results[0] if single else results
         with contextlib.ExitStack() as stack:
             if isinstance(device, (list, tuple)):
@@ -236,7 +237,7 @@ class SentenceTransformer(nn.Sequential):
             else:
                 vectors, cut = self._encode_rows(cast("list[Any]", texts), options, target, pool, chunk_size)
                 count = len(cast("list[Any]", texts))
-        self._warn_of_cuts(cut, count)
+        warn_cut(cut, count, self.max_seq_length, what="texts", setting="max_seq_length")
         if not row_wise:
             vectors = quantize_embeddings(vectors, precision)
             if out is not None:
@@ -262,14 +263,6 @@ class SentenceTransformer(nn.Sequential):
             names = {"query": ("query",), "document": ("document", "passage", "corpus")}[task]
             options["prompt"] = next((self.prompts[name] for name in names if name in self.prompts), "")
         return self.encode(sentences, **{"task": task, **options})
-
-    def _warn_of_cuts(self, cut: int, count: int) -> None:
-        if cut:
-            message = (
-                f"{cut} of {count} texts were longer than {self.max_seq_length} tokens and were cut. "
-                "model.token_counts(texts) gives the lengths; model.max_seq_length sets the limit."
-            )
-            warnings.warn(message, TruncationWarning, stacklevel=3)
 
     def _as_texts(self, sentences: Any, task: str | None) -> tuple[list[Any], bool]:
         texts, single = as_texts(sentences, accept=self._accepts)
@@ -325,19 +318,12 @@ class SentenceTransformer(nn.Sequential):
         chunk_size: int | None = None,
     ) -> tuple[Any, int]:
         """Encode texts, each distinct one once; returns the vectors and how many texts were cut."""
-        first, inverse = unique(texts)
-        distinct = texts if len(first) == len(texts) else [texts[row] for row in first]
         table = Table(len(texts), out, options.to_tensor)
         if not texts:
             nothing = torch.empty((0, self._width(options.truncate_dim) or 0), dtype=self.dtype, device=self.device)
             return self._finish(nothing, options), 0
-        if pool is None:
-            cut = self._fill(table, distinct, first, options)
-        else:
-            cut = fill_from_pool(table, distinct, first, options, pool, chunk_size)
-        repeats = np.flatnonzero(first[inverse] != np.arange(len(texts)))
-        table.copy(repeats, first[inverse[repeats]])
-        return table.data, int(cut[inverse].sum())
+        cut = fill_table(table, texts, self._fill, options, pool, chunk_size)
+        return table.data, cut
 
     def _fill(self, table: Table, texts: list[Any], places: IntArray, options: Options) -> npt.NDArray[np.bool_]:
         """Write the vector of each text to its place in the table; returns which texts were cut."""
@@ -347,12 +333,6 @@ class SentenceTransformer(nn.Sequential):
                 table.write(places[batch.rows], self._finish(batch.features["sentence_embedding"], options))
                 cut[batch.rows] = batch.cut
         return cut
-
-    def run_chunk(self, chunk: list[Any], options: Options) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-        """Encode one chunk of distinct texts in a worker process; returns vectors, and which texts were cut."""
-        table = Table(len(chunk), None, to_tensor=False)
-        cut = self._fill(table, chunk, np.arange(len(chunk)), options)
-        return table.data, cut
 
     def _batches(self, texts: list[Any], options: Options) -> Iterator[Batch]:
         """Run the model on texts, in batches of like length."""
@@ -431,24 +411,6 @@ class SentenceTransformer(nn.Sequential):
         return np.concatenate([np.zeros(0, np.int64), *(first.token_counts(part) for part in slices(rows, SLICE))])
 
     # ── several processes ─────────────────────────────────────────────────────────────────────────────────────────
-
-    def start_multi_process_pool(self, target_devices: list[str] | None = None) -> WorkerPool:
-        """Start one worker process per device: all GPUs by default, else up to four on the cpu.
-
-        Raises:
-            ChoiceError: an unknown device.
-            WorkerError: a worker did not start.
-        """
-        devices = list(target_devices) if target_devices else default_devices()
-        for device in devices:
-            pick_device(device)
-        model = self if self.device.type == "cpu" else copy.deepcopy(self).to("cpu")
-        return WorkerPool(model, devices)
-
-    @staticmethod
-    def stop_multi_process_pool(pool: WorkerPool) -> None:
-        """Stop the workers of a pool."""
-        pool.close()
 
     def encode_multi_process(
         self,

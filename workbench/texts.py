@@ -54,12 +54,14 @@ def check_text(text: object, index: int, accept: tuple[type, ...] = ()) -> None:
 def as_pairs(inputs: Any, *, name: str = "sentences") -> tuple[list[tuple[str, str]], bool]:
     """Return ``inputs`` as a list of checked (text, text) pairs, and whether it was one pair.
 
+    ``inputs`` is one pair, or any iterable of pairs: lists, tuples, a numpy array or a pandas DataFrame of two columns.
+
     Raises:
         TextTypeError: a row is not two texts; names its index, what it holds, and the side that is wrong.
     """
     if isinstance(inputs, (str, bytes, bytearray, Mapping, Set)) or not isinstance(inputs, Iterable):
         raise TextTypeError(f"{name} must be a pair of strings or an iterable of pairs, not {_describe(inputs)}.")
-    rows = list(inputs)
+    rows = list(inputs.itertuples(index=False, name=None) if hasattr(inputs, "itertuples") else inputs)
     single = len(rows) == 2 and all(isinstance(row, str) for row in rows)
     if single:
         return [(rows[0], rows[1])], True

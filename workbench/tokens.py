@@ -75,24 +75,27 @@ class Tokens:
     def __init__(self, tokenizer: "PreTrainedTokenizerBase") -> None:
         self.tokenizer = tokenizer
         self._lock = Lock()
-        self._copies: dict[tuple[object, ...], Tokenizer] = {}
+        self._copies: dict[int, Tokenizer] = {}  # by size of the vocabulary, which grows when tokens are added
 
     def rows(self, texts: Sequence[str] | Sequence[tuple[str, str]], max_length: int | None) -> TokenRows:
         """Tokenise texts or pairs of texts, cutting each row to ``max_length`` tokens, special tokens included."""
         names = [name for name in self.tokenizer.model_input_names if name in ("input_ids", "token_type_ids")]
         if getattr(self.tokenizer, "backend_tokenizer", None) is None:
             return self._slow_rows(texts, max_length, names)
-        encodings = self._copy(max_length).encode_batch(_cleaned(texts))
-        cut = np.array([bool(encoding.overflowing) for encoding in encodings], bool) if max_length else None
+        encodings: list[Any] = self._copy().encode_batch(_cleaned(texts))
+        if max_length is None:
+            return pack(encodings, names)
+        cut = np.fromiter(map(len, encodings), np.int64, len(encodings)) > max_length
+        for row in np.flatnonzero(cut):
+            encodings[row] = _shortened(encodings[row], max_length, self.tokenizer.truncation_side)
         return pack(encodings, names, cut)
 
     def counts(self, texts: Sequence[str] | Sequence[tuple[str, str]]) -> IntArray:
         """Tokens per text, special tokens included, before anything is cut: (texts,)."""
         return self.rows(texts, None).lengths
 
-    def _copy(self, max_length: int | None) -> "Tokenizer":
-        tokenizer = self.tokenizer
-        key = (len(tokenizer), max_length, tokenizer.truncation_side)
+    def _copy(self) -> "Tokenizer":
+        tokenizer, key = self.tokenizer, len(self.tokenizer)
         with self._lock:
             if key not in self._copies:
                 from tokenizers import Tokenizer
@@ -100,8 +103,6 @@ class Tokens:
                 copy = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
                 copy.no_padding()
                 copy.no_truncation()
-                if max_length is not None:
-                    copy.enable_truncation(max_length, direction=tokenizer.truncation_side)
                 self._copies[key] = copy
             return self._copies[key]
 
@@ -125,7 +126,9 @@ class Tokens:
 
 
 def pack(
-    encodings: "list[Encoding]", names: Sequence[str] = ("input_ids",), cut: npt.NDArray[np.bool_] | None = None
+    encodings: "Sequence[Encoding | _Cut]",
+    names: Sequence[str] = ("input_ids",),
+    cut: npt.NDArray[np.bool_] | None = None,
 ) -> TokenRows:
     """Lay the encodings of a Rust tokenizer end to end."""
     attribute = {"input_ids": "ids", "token_type_ids": "type_ids"}
@@ -134,6 +137,31 @@ def pack(
     starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
     flat = {name: np.fromiter(chain.from_iterable(row), np.int32, int(starts[-1])) for name, row in rows.items()}
     return TokenRows(flat, starts, cut)
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """What is left of an encoding."""
+
+    ids: list[int]
+    type_ids: list[int]
+
+
+def _shortened(encoding: Any, max_length: int, side: str) -> _Cut:
+    """Cut an encoding to a length, of a pair the longer text first; special tokens stay.
+
+    The same tokens as the tokenizer's own truncation, which of a pair of long texts also makes every combination of
+    their leftovers: time and memory grow with the product of the two lengths.
+    """
+    sequence = np.array([-1 if number is None else number for number in encoding.sequence_ids])
+    keep = sequence < 0  # special tokens
+    texts = [np.flatnonzero(sequence == number) for number in (0, 1)]
+    room = max(0, max_length - int(keep.sum()))
+    shorter = min(len(texts[0]), len(texts[1]), room // 2)
+    sizes = (shorter, room - shorter) if len(texts[0]) <= len(texts[1]) else (room - shorter, shorter)
+    for places, size in zip(texts, sizes, strict=True):
+        keep[places[len(places) - size :] if side == "left" else places[:size]] = True
+    return _Cut(np.array(encoding.ids)[keep].tolist(), np.array(encoding.type_ids)[keep].tolist())
 
 
 def _cleaned(texts: Sequence[Any]) -> list[Any]:

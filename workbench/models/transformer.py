@@ -15,7 +15,7 @@ from workbench.folders import WEIGHTS, check_links, inside, read_json, warn_pick
 from workbench.models.base import Features, InputModule
 from workbench.tokens import IntArray, TokenRows, Tokens
 
-__all__ = ["Transformer", "load_pretrained", "pad", "save_pretrained"]
+__all__ = ["Transformer", "load_pretrained", "longest", "model_inputs", "pad", "save_pretrained"]
 
 _CONFIG_FILES = tuple(
     f"sentence_{kind}_config.json"
@@ -70,7 +70,7 @@ class Transformer(InputModule):
             {**common, **(tokenizer_args or {})},
             {**common, **(config_args or {})},
         )
-        self.max_seq_length = max_seq_length if max_seq_length is not None else self._longest()
+        self.max_seq_length = max_seq_length if max_seq_length is not None else longest(self.config, self.tokenizer)
 
     @property
     def tokenizer(self) -> Any:
@@ -86,30 +86,14 @@ class Transformer(InputModule):
         """The transformers configuration of the model."""
         return self.auto_model.config
 
-    def _longest(self) -> int | None:
-        positions = getattr(self.config, "max_position_embeddings", None)
-        limits = [limit for limit in (positions, self.tokenizer.model_max_length) if limit and 0 < limit < 10**9]
-        return min(limits, default=None)
-
     def forward(self, features: Features, **kwargs: Any) -> Features:
         """Add ``token_embeddings`` (rows, tokens, dim), and ``all_layer_embeddings`` when the model gives them."""
-        inputs = {name: features[name] for name in _MODEL_INPUTS if name in features}
-        mask: Tensor | None = inputs.get("attention_mask")
-        if mask is not None and mask.device.type == "cpu" and bool(mask.all()):
-            del inputs["attention_mask"]  # nothing is padded: attention without a mask is faster
-        elif mask is not None and self.tokenizer.padding_side == "left" and self._counts_places:
-            inputs["position_ids"] = (mask.cumsum(1) - 1).clamp(min=0)  # padding before a text must not move it
+        inputs = model_inputs(features, self.auto_model, self.tokenizer)
         output = self.auto_model(**inputs, **kwargs, return_dict=True)
         features["token_embeddings"] = output[0]
         if getattr(self.config, "output_hidden_states", False) and output.get("hidden_states") is not None:
             features["all_layer_embeddings"] = output["hidden_states"]
         return features
-
-    @property
-    def _counts_places(self) -> bool:
-        """Whether the model numbers tokens from 0 at the left; RoBERTa's kind skips padding by itself."""
-        skips = hasattr(getattr(self.auto_model, "embeddings", None), "padding_idx")
-        return not skips and "position_ids" in inspect.signature(self.auto_model.forward).parameters
 
     def token_rows(self, texts: list[str]) -> TokenRows:
         """Tokenise without padding, cut to ``max_seq_length`` tokens."""
@@ -181,7 +165,8 @@ def load_pretrained(
         model_args: for the model's ``from_pretrained``; the next two for the tokenizer's and the configuration's.
         tokenizer_args: see ``model_args``.
         config_args: see ``model_args``.
-        head: the transformers auto class of a model with a head, whose weights may be missing; None: an encoder.
+        head: the transformers auto class of a model with a head, None: an encoder. The head's weights may be missing
+            unless the configuration says that the model was saved with one.
 
     Raises:
         ModelFormatError: a local folder's files are missing, damaged or do not fit each other.
@@ -211,8 +196,10 @@ def load_pretrained(
         if not local or isinstance(error, ModelFormatError):
             raise
         raise ModelFormatError(f"{name} could not be loaded ({type(error).__name__}: {error})") from error
-    missing = [key for key in info["missing_keys"] if "pooler" not in key]
-    if missing and not head:
+    trained = head and any(kind.endswith(head.removeprefix("AutoModel")) for kind in config.architectures or ())
+    body = f"{model.base_model_prefix}." if head else ""
+    missing = [key for key in info["missing_keys"] if trained or ("pooler" not in key and key.startswith(body))]
+    if missing:
         raise ModelFormatError(
             f"{name}: the weights lack {len(missing)} tensors that the model needs, such as {missing[0]}."
         )
@@ -241,6 +228,29 @@ def _without_bars() -> Iterator[None]:
     finally:
         if shown:
             logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def longest(config: Any, tokenizer: Any) -> int | None:
+    """Return the most tokens that both a model and its tokenizer allow; None: there is no limit."""
+    limits = (getattr(config, "max_position_embeddings", None), tokenizer.model_max_length)
+    return min((limit for limit in limits if limit and 0 < limit < 10**9), default=None)
+
+
+def model_inputs(features: Features, model: Any, tokenizer: Any) -> Features:
+    """Return what of a batch a transformers model takes."""
+    inputs = {name: features[name] for name in _MODEL_INPUTS if name in features}
+    mask: Tensor | None = inputs.get("attention_mask")
+    if mask is not None and mask.device.type == "cpu" and bool(mask.all()):
+        del inputs["attention_mask"]  # nothing is padded: attention without a mask is faster
+    elif mask is not None and tokenizer.padding_side == "left" and _counts_places(model):
+        inputs["position_ids"] = (mask.cumsum(1) - 1).clamp(min=0)  # padding before a text must not move it
+    return inputs
+
+
+def _counts_places(model: Any) -> bool:
+    """Whether the model numbers tokens from 0 at the left; RoBERTa's kind skips padding by itself."""
+    skips = hasattr(getattr(model.base_model, "embeddings", None), "padding_idx")
+    return not skips and "position_ids" in inspect.signature(model.forward).parameters
 
 
 def pad(rows: TokenRows, index: IntArray, tokenizer: Any) -> Features:

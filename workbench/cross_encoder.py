@@ -1,0 +1,353 @@
+"""The model that scores pairs: one transformer reads both texts at once, slower than vectors and more exact."""
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from workbench import hub
+from workbench.batching import SLICE, outputs
+from workbench.devices import batch_to_device, pick_device, token_budget
+from workbench.encoding import Options, Parallel, Table, fill_table, warn_cut
+from workbench.errors import ModelFormatError
+from workbench.folders import inside, read_json, write_atomically, write_json
+from workbench.models.base import Features
+from workbench.models.dense import activation, activation_name
+from workbench.models.transformer import load_pretrained, longest, model_inputs, pad, save_pretrained
+from workbench.persist import CONFIG, FORMAT_VERSION, read_entries
+from workbench.pool import WorkerPool
+from workbench.progress import track
+from workbench.texts import as_pairs, as_texts, slices
+from workbench.tokens import IntArray, TokenRows, Tokens
+
+__all__ = ["CrossEncoder"]
+
+_HEAD = "ForSequenceClassification"
+_NO_LIMIT = 10**9  # tokenizers say so, and more, when they know no limit
+_DTYPES = {"dtype", "torch_dtype"}
+_Activation = Callable[[Tensor], Tensor]
+
+
+class CrossEncoder(nn.Module, Parallel):
+    """Scores for pairs of texts: how relevant a passage is to a query, or which class a pair belongs to.
+
+    Choose it to put the best few dozen hits of a search in order; for comparing many texts with many, use
+    ``SentenceTransformer``. A model without a classifier gets a new, untrained one.
+
+    Args:
+        model_name: a folder, a bundled model, or a name on the hub.
+        num_labels: scores per pair; None takes the model's own, 1 for a model without a classifier.
+        max_length: pairs are cut to this many tokens; None takes the smaller limit of tokenizer and model.
+        device: "cuda", "cpu" …; None takes the fastest there is.
+        automodel_args: for the transformers model (``model_kwargs`` in later versions). Weights in half precision run
+            as float32 on the cpu unless ``dtype`` is given here.
+        tokenizer_args: for its tokenizer (later ``tokenizer_kwargs``).
+        config_args: for its configuration (later ``config_kwargs``).
+        cache_dir: where downloads are kept (later ``cache_folder``).
+        trust_remote_code: allow a model to run code of its own. Only for models whose code you have read.
+        revision: branch, tag or commit on the hub; ``token`` and ``local_files_only`` as in ``SentenceTransformer``.
+        default_activation_function: from logits (pairs, labels) to scores (later ``activation_fn``); None takes the
+            model's own, else the sigmoid for one label and nothing for more.
+        classifier_dropout: share of the classifier's input dropped in training.
+
+    Raises:
+        ModelNotFoundError: no such model; lists what was tried.
+        ModelFormatError: the folder is damaged, unknown, or lacks a trained classifier's weights.
+        UnsafeModelError: the folder wants to run code or leave itself.
+
+    Source: passage re-ranking with BERT, Nogueira and Cho 2019, arXiv:1901.04085.
+    """
+
+    def __init__(
+        self,
+        model_name: str | Path,
+        num_labels: int | None = None,
+        max_length: int | None = None,
+        device: str | torch.device | None = None,
+        automodel_args: dict[str, Any] | None = None,
+        tokenizer_args: dict[str, Any] | None = None,
+        config_args: dict[str, Any] | None = None,
+        cache_dir: str | None = None,
+        trust_remote_code: bool = False,
+        revision: str | None = None,
+        local_files_only: bool = False,
+        default_activation_function: _Activation | None = None,
+        classifier_dropout: float | None = None,
+        *,
+        model_kwargs: dict[str, Any] | None = None,
+        tokenizer_kwargs: dict[str, Any] | None = None,
+        config_kwargs: dict[str, Any] | None = None,
+        cache_folder: str | None = None,
+        activation_fn: _Activation | None = None,
+        token: bool | str | None = None,
+    ) -> None:
+        super().__init__()
+        target = pick_device(device)
+        root = hub.resolve(
+            model_name,
+            revision=revision,
+            token=token,
+            cache_folder=cache_dir or cache_folder,
+            local_files_only=local_files_only,
+            organization="cross-encoder",
+        )
+        folder, saved, named = _opened(root)
+        if num_labels is None and _HEAD not in str(saved.get("architectures")):
+            num_labels = 1
+        trust = {"trust_remote_code": trust_remote_code}
+        settings = {"num_labels": num_labels, "classifier_dropout": classifier_dropout, **trust}
+        model_args = _merged(trust, automodel_args, model_kwargs)
+        self.model, self.tokenizer = load_pretrained(
+            str(folder),
+            None,
+            model_args,
+            _merged(trust, tokenizer_args, tokenizer_kwargs),
+            _merged(settings, config_args, config_kwargs),
+            head=f"AutoModel{_HEAD}",
+        )
+        self.max_length = max_length if max_length is not None else longest(self.config, self.tokenizer)
+        usual = nn.Sigmoid() if self.num_labels == 1 else nn.Identity()
+        self.default_activation_function = default_activation_function or activation_fn or named or usual
+        half = self.model.dtype in (torch.float16, torch.bfloat16)
+        self.eval()
+        self.to(target, torch.float32 if half and target.type == "cpu" and not _DTYPES & set(model_args) else None)
+
+    # ── score ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def predict(
+        self,
+        sentences: Any,
+        batch_size: int | None = None,
+        show_progress_bar: bool | None = None,
+        num_workers: int = 0,
+        activation_fct: _Activation | None = None,
+        apply_softmax: bool = False,
+        convert_to_numpy: bool = True,
+        convert_to_tensor: bool = False,
+        *,
+        activation_fn: _Activation | None = None,
+        pool: WorkerPool | None = None,
+        chunk_size: int | None = None,
+        device: str | torch.device | Sequence[str] | None = None,
+    ) -> Any:
+        """Score pairs of texts. The result does not depend on how the pairs are batched.
+
+        Args:
+            sentences: one pair of texts, or any iterable of pairs (a DataFrame of two columns is one, too).
+            batch_size: pairs in a batch. None (the default) fills batches by tokens, which is faster.
+            show_progress_bar: None shows one in interactive use; see ``workbench.show_progress``.
+            num_workers: accepted for older code; pairs are always tokenised in a thread beside the model.
+            activation_fct: from logits to scores in place of the model's own.
+            apply_softmax: make the scores of each pair sum to 1, in a model of several labels.
+            convert_to_numpy: give a numpy array; with neither this nor ``convert_to_tensor``, a list of tensors.
+            convert_to_tensor: give one tensor on the model's device.
+            activation_fn: see ``activation_fct``.
+            pool: worker processes from ``start_multi_process_pool``.
+            chunk_size: pairs sent to a worker at a time.
+            device: where to run; a list of devices scores in one process per device.
+
+        Returns:
+            float32 (pairs,) for one label, (pairs, labels) for several; without the first axis for a single pair.
+
+        Raises:
+            TextTypeError: a row is not a pair of texts; names its index and what is wrong.
+            ChoiceError: an unknown device; lists the choices.
+            WorkerError: a worker process raised or died.
+        """
+        pairs, single = as_pairs(sentences)
+        with contextlib.ExitStack() as stack:
+            if isinstance(device, (list, tuple)):
+                pool = stack.enter_context(self.start_multi_process_pool(list(device)))
+            elif device is not None and pool is None:
+                self.to(pick_device(device))  # type: ignore[arg-type]
+            options = Options(batch_size=batch_size, to_tensor=pool is None, show=show_progress_bar)
+            table, cut = Table(len(pairs), None, options.to_tensor), 0
+            if pairs:
+                cut = fill_table(table, pairs, self._fill, options, pool, chunk_size)
+        warn_cut(cut, len(pairs), self.max_length, what="pairs", setting="max_length")
+        logits = torch.as_tensor(table.data) if pairs else torch.empty((0, self.num_labels), device=self.device)
+        with torch.no_grad():
+            scores = (activation_fct or activation_fn or self.default_activation_function)(logits)
+            if apply_softmax and scores.ndim == 2 and scores.shape[1] > 1:
+                scores = scores.softmax(dim=1)
+        if self.num_labels == 1 and scores.ndim == 2:
+            scores = scores[:, 0]
+        if not convert_to_tensor:
+            scores = scores.cpu().numpy() if convert_to_numpy else list(scores)
+        return scores[0] if single else scores
+
+    def rank(
+        self,
+        query: str,
+        documents: Any,
+        top_k: int | None = None,
+        return_documents: bool = False,
+        batch_size: int | None = None,
+        show_progress_bar: bool | None = None,
+        num_workers: int = 0,
+        activation_fct: _Activation | None = None,
+        apply_softmax: bool = False,
+        convert_to_numpy: bool = True,
+        convert_to_tensor: bool = False,
+        **options: Any,
+    ) -> list[dict[str, Any]]:
+        """Put documents in order for a query: ``[{"corpus_id", "score", "text"?}]``, best first, equal ones as given.
+
+        ``top_k`` keeps only that many, ``return_documents`` puts the ``text`` in; the rest is as in ``predict``. Scores
+        are floats unless tensors are asked for.
+
+        Raises:
+            ValueError: the model gives more than one score per pair.
+            TextTypeError: a document is not a text; names its index and type.
+        """
+        if self.num_labels != 1:
+            raise ValueError(f"rank needs a model of one label; this one has {self.num_labels}. Use predict(pairs).")
+        texts, _ = as_texts(documents, name="documents")
+        how = (batch_size, show_progress_bar, num_workers, activation_fct, apply_softmax)
+        scores = self.predict([(query, text) for text in texts], *how, convert_to_tensor=True, **options)
+        values = scores.tolist()
+        order = sorted(range(len(texts)), key=values.__getitem__, reverse=True)[:top_k]
+        shown = scores if convert_to_tensor or not convert_to_numpy else values
+        return [
+            {"corpus_id": row, "score": shown[row], **({"text": texts[row]} if return_documents else {})}
+            for row in order
+        ]
+
+    def forward(self, features: Features) -> Tensor:
+        """Return the logits of a batch: (pairs, labels)."""
+        logits: Tensor = self.model(**model_inputs(features, self.model, self.tokenizer)).logits
+        return logits
+
+    def _fill(self, table: Table, pairs: list[Any], places: IntArray, options: Options) -> npt.NDArray[np.bool_]:
+        """Write the logits of each pair to its place in the table; returns which pairs were cut."""
+        self.eval()
+        cut, device = np.zeros(len(pairs), bool), self.device
+
+        def forward(batch: Features) -> Features:
+            return {"logits": self(batch_to_device(batch, device)).float()}
+
+        with torch.inference_mode(), track(0, unit="tokens", desc="Scoring", show=options.show) as bar:
+            for batch in outputs(
+                pairs,
+                self._token_rows,
+                lambda rows, index: pad(rows, index, self.tokenizer),
+                forward,
+                bar=bar,
+                budget=token_budget(device),
+                batch_size=options.batch_size,
+            ):
+                logits = batch.features["logits"]
+                table.write(places[batch.rows], logits if options.to_tensor else logits.cpu().numpy())
+                cut[batch.rows] = batch.cut
+        return cut
+
+    def _token_rows(self, pairs: list[Any]) -> TokenRows:
+        return self._tokens.rows(_stripped(pairs), self.max_length)
+
+    def token_counts(self, pairs: Any) -> IntArray:
+        """Return how many tokens each pair has, special tokens included, before anything is cut: (pairs,)."""
+        rows, _ = as_pairs(pairs, name="pairs")
+        return np.concatenate([np.zeros(0, np.int64), *map(self._tokens.counts, slices(_stripped(rows), SLICE))])
+
+    # ── what it is made of ────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def tokenizer(self) -> Any:
+        """The transformers tokenizer."""
+        return self._tokens.tokenizer
+
+    @tokenizer.setter
+    def tokenizer(self, tokenizer: Any) -> None:
+        self._tokens = Tokens(tokenizer)
+
+    @property
+    def max_length(self) -> int | None:
+        """Pairs are cut to this many tokens, the longer text first; None: never. It is kept in the tokenizer."""
+        length: int = self.tokenizer.model_max_length
+        return length if length < _NO_LIMIT else None
+
+    @max_length.setter
+    def max_length(self, value: int | None) -> None:
+        self.tokenizer.model_max_length = _NO_LIMIT if value is None else value
+
+    @property
+    def config(self) -> Any:
+        """The transformers configuration."""
+        return self.model.config
+
+    @property
+    def num_labels(self) -> int:
+        """Scores per pair."""
+        return int(self.config.num_labels)
+
+    @property
+    def activation_fn(self) -> _Activation:
+        """The newer name of ``default_activation_function``."""
+        return self.default_activation_function
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__("default_activation_function" if name == "activation_fn" else name, value)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    # ── keep ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def save_pretrained(self, path: str | Path, safe_serialization: bool = True) -> None:
+        """Write the model to a folder that this class, transformers and every release of the reference load.
+
+        The folder is put in place in one step: a save that is killed leaves what was there before.
+
+        Raises:
+            ValueError: the default activation is not one that a folder can name.
+        """
+        name = activation_name(self.default_activation_function)  # type: ignore[arg-type]  # anything else is refused
+        with write_atomically(path) as folder:
+            save_pretrained(self.model, self.tokenizer, folder, safe_serialization)
+            later = {"sentence_transformers": {"activation_fn": name, "version": FORMAT_VERSION}}
+            config = read_json(folder, "config.json") | {"sbert_ce_default_activation_function": name} | later
+            write_json(folder / "config.json", config)
+
+    save = save_pretrained
+
+    def push_to_hub(self, repo_id: str, *, safe_serialization: bool = True, **options: Any) -> str:
+        """Upload the model to the hub, ``options`` as in ``hub.push``; returns the address of the commit."""
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(Path(folder) / "model", safe_serialization)
+            address: str = hub.push(Path(folder) / "model", repo_id, **options)
+        return address
+
+
+def _stripped(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    return [(first.strip(), second.strip()) for first, second in pairs]
+
+
+def _merged(*tables: dict[str, Any] | None) -> dict[str, Any]:
+    return {key: value for table in tables for key, value in (table or {}).items() if value is not None}
+
+
+def _opened(root: Path) -> tuple[Path, dict[str, Any], nn.Module | None]:
+    """Where the transformers model lies, its configuration, and the activation named there, in any layout."""
+    folder, later = root, dict[str, Any]()
+    if inside(root, "modules.json").is_file():
+        first, *rest = read_entries(root)
+        folder = inside(root, first.path)
+        later = read_json(root, CONFIG) if inside(root, CONFIG).is_file() else {}
+        if later.get("model_type") == "CrossEncoder" and (rest or later.get("default_prompt_name")):
+            raise ModelFormatError(
+                f"{root} scores pairs with a prompt or further blocks ({', '.join(entry.type for entry in rest)}); "
+                "only cross-encoders that are one sequence classifier can be read."
+            )
+    config = read_json(folder, "config.json")
+    section = config.get("sentence_transformers")
+    names = [later.get("activation_fn"), section.get("activation_fn") if isinstance(section, dict) else None]
+    name = next(filter(None, [*names, config.get("sbert_ce_default_activation_function")]), None)
+    return folder, config, activation(name) if name else None
