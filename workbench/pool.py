@@ -1,9 +1,10 @@
 """Worker processes that each hold the model. A worker that raises or dies becomes an error that names it."""
 
 import os
+import signal
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Self
@@ -58,6 +59,7 @@ class WorkerPool:
         self._workers: list[_Worker] = []
         self._idle: SimpleQueue[_Worker] = SimpleQueue()
         self._threads = ThreadPoolExecutor(len(devices))
+        self._closed = False
         try:
             for number, device in enumerate(devices):
                 ours, theirs = context.Pipe()
@@ -84,10 +86,14 @@ class WorkerPool:
         Raises:
             WorkerError: a worker raised or died; the other chunks of this call are given up.
         """
+        if self._closed:
+            raise WorkerError("This pool is closed. Start another with start_multi_process_pool().")
         futures = [self._threads.submit(self._run, (chunk, options)) for chunk in chunks]
         try:
             for future in futures:
                 yield future.result()
+        except CancelledError as error:
+            raise WorkerError("The pool was closed while it was at work.") from error
         finally:
             for future in futures:
                 future.cancel()
@@ -100,7 +106,8 @@ class WorkerPool:
             self._idle.put(worker)  # a dead one too: the next call then learns of it at once
 
     def close(self) -> None:
-        """Stop the workers."""
+        """Stop the workers, whatever they are doing."""
+        self._closed = True
         self._threads.shutdown(wait=False, cancel_futures=True)
         for worker in self._workers:
             worker.process.terminate()
@@ -117,6 +124,7 @@ class WorkerPool:
 
 def _serve(pipe: "Connection", model: Any, device: str, threads: int) -> None:
     """Answer messages until the pipe closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupted notebook interrupts its whole group of processes
 
     def start() -> None:
         if torch.device(device).type == "cpu":
