@@ -16,7 +16,7 @@ from tests.tiny import DIM, SENTENCES, made_texts, model_folder
 from workbench import SentenceTransformer, show_progress
 from workbench.batching import plan
 from workbench.errors import Cancelled, TruncationWarning, UnsafeModelError
-from workbench.models import Dense, Pooling
+from workbench.models import Dense, Pooling, Router
 from workbench.models.base import InputModule
 from workbench.progress import listen
 
@@ -148,10 +148,8 @@ def test_a_generator_streams_into_a_memmap(tiny, tmp_path, monkeypatch):
             held += 1
             yield text
 
-    fill = SentenceTransformer._encode_rows
-    monkeypatch.setattr(
-        SentenceTransformer, "_encode_rows", lambda self, part, *rest: (most.append(held), fill(self, part, *rest))[1]
-    )
+    fill = SentenceTransformer._fill
+    monkeypatch.setattr(SentenceTransformer, "_fill", lambda self, *rest: (most.append(held), fill(self, *rest))[1])
     out = np.memmap(tmp_path / "vectors.bin", np.float32, "w+", shape=(len(TEXTS), DIM))
     result = tiny.encode(texts(), out=out)
     assert np.shares_memory(result, out)
@@ -207,7 +205,7 @@ def test_an_out_that_does_not_fit_is_refused_with_both_shapes(tiny, out, options
 
 def test_a_generator_with_more_texts_than_out_has_rows_is_refused(tiny, monkeypatch):
     monkeypatch.setattr("workbench.sentence_transformer.STREAM", 16)
-    with pytest.raises(ValueError, match="40 rows, but there are more texts"):
+    with pytest.raises(ValueError, match="or more rows"):
         tiny.encode(iter(TEXTS), out=np.empty((40, DIM), np.float32))
 
 
@@ -504,3 +502,14 @@ def test_a_total_that_is_a_guess_at_first_becomes_the_truth(tiny, monkeypatch):
     with listen(lambda bar: totals.append(bar.total)):
         tiny.encode(TEXTS)
     assert totals[-1] == pytest.approx(tiny.token_counts(list(set(TEXTS))).sum())
+
+
+def test_a_later_block_with_routes_takes_the_route_of_the_task(tiny):
+    routes = Router({"query": [Scale(2.0)], "document": [Scale(3.0)]}, default_route="document")
+    model = SentenceTransformer(modules=[*tiny, routes], device="cpu")
+    plain = tiny.encode(TEXTS)
+    close(model.encode_query(TEXTS), 2 * plain)
+    close(model.encode_document(iter(TEXTS)), 3 * plain)
+    close(model.encode([{"query": text} for text in TEXTS]), 2 * plain)
+    with pytest.raises(ValueError, match="same route"):
+        model.encode([{"query": "a"}, {"document": "b"}])

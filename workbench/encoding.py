@@ -53,6 +53,7 @@ class Options:
     precision: str = "float32"  # binary precisions are packed batch by batch, the others at the end
     to_tensor: bool = False
     show: bool | None = None
+    task: str | None = None  # the route to take where blocks have routes
 
 
 class Table:
@@ -187,7 +188,7 @@ def prefixed(prompt: str, row: Any) -> Any:
     """Return the row with the prompt before its text."""
     if isinstance(row, str):
         return prompt + row
-    return {key: prompt + text for key, text in row.items()} if isinstance(row, dict) else row
+    return {key: prefixed(prompt, text) for key, text in row.items()} if isinstance(row, dict) else row
 
 
 def row_of(value: Any, place: int, rows: int) -> Any:

@@ -116,7 +116,7 @@ class SentenceTransformer(nn.Sequential, Parallel):
                 cache_folder=cache_folder,
                 local_files_only=local_files_only,
             )
-            trust = {"trust_remote_code": True} if trust_remote_code else {}
+            trust = {"trust_remote_code": trust_remote_code}  # left open, transformers would ask on the terminal
             arguments = {"model_args": model_kwargs, "tokenizer_args": tokenizer_kwargs, "config_args": config_kwargs}
             options: dict[str, Any] = {key: {**trust, **(value or {})} for key, value in arguments.items()}
             blocks, kwargs = load_modules(folder, trust_remote_code=trust_remote_code, transformer_options=options)
@@ -207,19 +207,23 @@ class SentenceTransformer(nn.Sequential, Parallel):
             precision if row_wise else "float32",
             precision == "float32" and (convert_to_tensor or not convert_to_numpy) and out is None,
             show_progress_bar,
+            task,
         )
-        stream = is_stream(sentences)
-        texts, single = (
-            (iter_texts(sentences, accept=self._accepts), False) if stream else self._as_texts(sentences, task)
-        )
+        single, parts = False, slices(iter_texts(sentences, accept=self._accepts), STREAM)
+        if not is_stream(sentences):
+            texts, single = as_texts(sentences, accept=self._accepts)
+            parts = iter([texts])
         if output_value != "sentence_embedding":
             if pool is not None or isinstance(device, (list, tuple)):
                 raise ValueError(f"Worker processes give sentence embeddings only, not output_value={output_value!r}.")
             self._place(device)
-            rows = list(texts)
+            rows = list(itertools.chain.from_iterable(parts))
             results, cut = self._features(rows, output_value, options)
             warn_cut(cut, len(rows), self.max_seq_length, what="texts", setting="max_seq_length")
             return results[0] if single else results
+        if out is not None and not row_wise:
+            width = self._width(options.truncate_dim) or out.shape[-1]
+            check_out(out, (0 if is_stream(sentences) else len(texts), width), precision)
         with contextlib.ExitStack() as stack:
             if isinstance(device, (list, tuple)):
                 pool = stack.enter_context(self.start_multi_process_pool(list(device)))
@@ -227,16 +231,7 @@ class SentenceTransformer(nn.Sequential, Parallel):
                 self._place(device)
             if pool is not None:
                 options = replace(options, to_tensor=False)
-            target = out if row_wise else None
-            if out is not None and not row_wise:
-                width = self._width(options.truncate_dim) or out.shape[-1]
-                check_out(out, (0 if stream else len(cast("list[Any]", texts)), width), precision)
-            if stream:
-                parts = slices(texts, STREAM)
-                vectors, cut, count = self._encode_stream(parts, options, target, pool, chunk_size)
-            else:
-                vectors, cut = self._encode_rows(cast("list[Any]", texts), options, target, pool, chunk_size)
-                count = len(cast("list[Any]", texts))
+            vectors, cut, count = self._encode_parts(parts, options, out if row_wise else None, pool, chunk_size)
         warn_cut(cut, count, self.max_seq_length, what="texts", setting="max_seq_length")
         if not row_wise:
             vectors = quantize_embeddings(vectors, precision)
@@ -264,15 +259,9 @@ class SentenceTransformer(nn.Sequential, Parallel):
             options["prompt"] = next((self.prompts[name] for name in names if name in self.prompts), "")
         return self.encode(sentences, **{"task": task, **options})
 
-    def _as_texts(self, sentences: Any, task: str | None) -> tuple[list[Any], bool]:
-        texts, single = as_texts(sentences, accept=self._accepts)
-        if task is not None and dict in self._accepts:
-            texts = [{task: text} if isinstance(text, str) else text for text in texts]
-        return texts, single
-
     @property
     def _accepts(self) -> tuple[type, ...]:
-        return tuple(getattr(self._first_module(), "accepts", ()))
+        return tuple(itertools.chain.from_iterable(getattr(block, "accepts", ()) for block in self))
 
     def _prompt(self, name: str | None, prompt: str | None) -> str:
         if prompt is not None:
@@ -285,7 +274,7 @@ class SentenceTransformer(nn.Sequential, Parallel):
         if device is not None:
             self.to(pick_device(device))
 
-    def _encode_stream(
+    def _encode_parts(
         self,
         parts: Iterable[list[Any]],
         options: Options,
@@ -293,37 +282,24 @@ class SentenceTransformer(nn.Sequential, Parallel):
         pool: WorkerPool | None,
         chunk_size: int | None,
     ) -> tuple[Any, int, int]:
-        """Encode slice by slice; returns the vectors, how many texts were cut, and how many there were."""
+        """Encode part by part; returns the vectors, how many texts were cut, and how many there were."""
         made, cut, done = [], 0, 0
         for part in parts:
-            target = None if out is None else out[done : done + len(part)]
             if out is not None and len(out) < done + len(part):
-                raise ValueError(f"out has {len(out)} rows, but there are more texts. Make it larger.")
-            vectors, cut_here = self._encode_rows(part, options, target, pool, chunk_size)
-            cut, done = cut + cut_here, done + len(part)
-            if out is None:
-                made.append(vectors)
+                need = (done + len(part), self._width(options.truncate_dim))
+                raise ValueError(f"out has shape {out.shape}; these vectors need {need}, or more rows.")
+            table = Table(len(part), None if out is None else out[done : done + len(part)], options.to_tensor)
+            if part:
+                cut += fill_table(table, part, self._fill, options, pool, chunk_size)
+                made.append(table.data)
+            done += len(part)
         if out is not None:
             return out[:done], cut, done
         if not made:
-            return self._encode_rows([], options, None, None, None)[0], 0, 0
-        return (torch.cat(made) if options.to_tensor else np.concatenate(made)), cut, done
-
-    def _encode_rows(
-        self,
-        texts: list[Any],
-        options: Options,
-        out: npt.NDArray[Any] | None = None,
-        pool: WorkerPool | None = None,
-        chunk_size: int | None = None,
-    ) -> tuple[Any, int]:
-        """Encode texts, each distinct one once; returns the vectors and how many texts were cut."""
-        table = Table(len(texts), out, options.to_tensor)
-        if not texts:
             nothing = torch.empty((0, self._width(options.truncate_dim) or 0), dtype=self.dtype, device=self.device)
-            return self._finish(nothing, options), 0
-        cut = fill_table(table, texts, self._fill, options, pool, chunk_size)
-        return table.data, cut
+            return self._finish(nothing, options), 0, 0
+        joined = made[0] if len(made) == 1 else torch.cat(made) if options.to_tensor else np.concatenate(made)
+        return joined, cut, done
 
     def _fill(self, table: Table, texts: list[Any], places: IntArray, options: Options) -> npt.NDArray[np.bool_]:
         """Write the vector of each text to its place in the table; returns which texts were cut."""
@@ -339,7 +315,13 @@ class SentenceTransformer(nn.Sequential, Parallel):
         self.eval()
         first, device, prompt = self._first_module(), self.device, options.prompt
         knows_tokens = isinstance(first, InputModule) and type(first).token_rows is not InputModule.token_rows
-        extra = {"prompt_length": self._prompt_length(prompt)} if prompt and self._drops_prompt() else {}
+        extra: Features = {"prompt_length": self._prompt_length(prompt)} if prompt and self._drops_prompt() else {}
+        if dict in self._accepts:  # a block somewhere has routes
+            texts = [{options.task: text} if options.task and isinstance(text, str) else text for text in texts]
+            if dict not in getattr(first, "accepts", ()):
+                from workbench.models.router import split_route
+
+                extra["task"], texts = split_route(texts)
 
         def tokenise(part: list[Any]) -> Any:
             texts = [prefixed(prompt, text) for text in part] if prompt else part
