@@ -365,7 +365,7 @@ def test_one_file_or_folder_of_a_model_is_fetched_alone(server: Hub, cache: Path
     assert contents(Path(pooling)) == {"config.json": b"{}"}
     assert hub.load_dir_path("org/model", "3_Dense") is None
     assert hub.load_dir_path("org/none", "1_Pooling") is None
-    assert hub.load_file_path("org/model", "modules.json", None, None, None, True) is not None
+    assert hub.load_file_path("org/model", "modules.json", local_files_only=True) is not None
 
 
 def test_a_file_of_a_local_model_cannot_lie_outside_of_it(cache: Path, no_network: None) -> None:

@@ -69,7 +69,7 @@ def test_a_card_says_what_the_model_is() -> None:
         "# My model",
         "- **Maximum sequence length:** 256 tokens",
         "- **Output dimensionality:** 384 dimensions",
-        "- **Similarity function:** cosine similarity",
+        "- **Similarity function:** cosine",
         "- **Languages:** en",
         "- **License:** apache-2.0",
         "- **Training data:** AllNLI",

@@ -15,22 +15,14 @@ if TYPE_CHECKING:
     from workbench.similarity import SimilarityFunction
 
 __all__ = [
-    "CrossEncoder",
-    "SentenceTransformer",
-    "SentenceTransformerModelCardData",
-    "SimilarityFunction",
-    "quantize_embeddings",
-    "show_progress",
-]
+    "CrossEncoder", "SentenceTransformer", "SentenceTransformerModelCardData", "SimilarityFunction",
+    "quantize_embeddings", "show_progress",
+]  # fmt: skip
 
-_HOMES = {
-    "CrossEncoder": "cross_encoder",
-    "SentenceTransformer": "sentence_transformer",
-    "SentenceTransformerModelCardData": "model_card",
-    "SimilarityFunction": "similarity",
-    "quantize_embeddings": "quantization",
-    **dict.fromkeys(["errors", "metrics", "models", "progress", "quantization", "similarity", "util"], ""),
-    "show_progress": "progress",
-}
+_HOMES = dict.fromkeys(["errors", "metrics", "models", "progress", "quantization", "similarity", "util"], "") | {
+    "CrossEncoder": "cross_encoder", "SentenceTransformer": "sentence_transformer",
+    "SentenceTransformerModelCardData": "model_card", "SimilarityFunction": "similarity",
+    "quantize_embeddings": "quantization", "show_progress": "progress",
+}  # fmt: skip
 
 __getattr__, __dir__ = lazy(__name__, _HOMES)

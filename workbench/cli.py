@@ -84,47 +84,38 @@ def doctor() -> None:
     """Show what this machine has, and what to run for what is missing."""
     import torch
 
+    from workbench import hub
     from workbench.devices import pick_device
 
     device = pick_device()
     name = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    assets = sorted(path.name for path in (_HERE / "assets").glob("*/"))
-    rows: list[tuple[object, str, str, str]] = [
-        (True, "Python", f"{platform.python_version()} on {platform.system()} {platform.machine()}", ""),
-        (True, "torch", f"{torch.__version__}, runs on {device}{name}", ""),
-        (True, "cores", str(cores), ""),
-        (True, "memory", _memory(), ""),
-        (assets, "bundled models", ", ".join(assets) or "none", "clone the project again"),
-        (_installed(_NAME), "workbench", __version__, "make lab"),
-    ]
+    _show(True, "Python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
+    _show(True, "torch", f"{torch.__version__}, runs on {device}{name}")
+    _show(True, "cores", str(cores))
+    _show(True, "memory", _memory())
+    _show(hub.bundled(), "bundled models", ", ".join(hub.bundled()) or "none", "clone the project again")
+    _show(_installed(_NAME), "workbench", __version__, "make lab")
     for extra, packages in _extras().items():
         lacking = ", ".join(package for package in packages if not _installed(package))
-        value, remedy = (
-            f"lacks {lacking}" if lacking else "complete",
-            f"{sys.executable} -m pip install '{_NAME}[{extra}]'",
-        )
-        rows.append((not lacking, f"extra {extra}", value, remedy))
-    for found, what, value, remedy in rows:
-        typer.echo(f"{'ok' if found else 'missing':8} {what:20} {value}{'' if found else f' -> {remedy}'}")
+        remedy = f"{sys.executable} -m pip install '{_NAME}[{extra}]'"
+        _show(not lacking, f"extra {extra}", f"lacks {lacking}" if lacking else "complete", remedy)
 
 
 @app.command()
 def models() -> None:
-    """List the known models: what they are, how large, and which are on this machine."""
+    """List the known models: which are on this machine, what they are and how large."""
     from workbench import hub, registry
 
-    rows: list[tuple[str, ...]] = [("here", "name", "kind", "dimensions", "tokens", "MB", "languages", "licence")]
-    for name, facts in registry.MODELS.items():
-        values = (facts.kind, facts.dimensions, facts.max_seq_length, facts.size_mb, facts.languages, facts.license)
-        rows.append(("yes" if hub.available(name) else "no", name, *map(_cell, values)))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:  # plain lines, which can be searched and copied at any width of terminal
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    for name, row in registry.MODELS.items():
+        numbers = {"dim": row.dimensions, "tokens": row.max_seq_length, "MB": row.size_mb}
+        known = [f"{number} {unit}" for unit, number in numbers.items() if number is not None]
+        typer.echo(f"{'here' if hub.available(name) else '-':6}{name}")
+        typer.echo(f"{'':6}{', '.join([row.kind, *known, row.languages, row.license or 'licence not known'])}")
 
 
-def _cell(value: object) -> str:
-    return "-" if value is None else ", ".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
+def _show(found: object, what: str, value: str, remedy: str = "") -> None:
+    typer.echo(f"{'ok' if found else 'missing':8} {what:20} {value}{'' if found else f' -> {remedy}'}")
 
 
 def _memory() -> str:

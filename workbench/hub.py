@@ -6,28 +6,22 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable
+from functools import partial
 from glob import escape
 from pathlib import Path
 from typing import Any
 
 from workbench.errors import ModelFormatError, ModelNotFoundError
-from workbench.progress import Bar, track
+from workbench.progress import track
 
 __all__ = [
-    "available",
-    "bundled",
-    "is_sentence_transformer_model",
-    "load_dir_path",
-    "load_file_path",
-    "push",
-    "resolve",
+    "available", "bundled", "is_sentence_transformer_model", "load_dir_path", "load_file_path", "push", "resolve",
     "verify",
-]
+]  # fmt: skip
 
 _Token = str | bool | None
 _ASSETS = Path(__file__).parent / "assets"
 _TIMEOUT = 10.0  # seconds to wait for the hub's first answer
-_WEIGHTS = re.compile(r"\.(safetensors|bin)$")
 _UNWANTED = [  # never downloaded: weights of other frameworks, training leftovers, names that climb out of the folder
     *("*.onnx", "*.onnx_data", "*openvino*", "*.h5", "*.ot", "*.msgpack", "*.tflite", "*.gguf", "coreml/*", "*.pt"),
     *("*.pth", "*.ckpt", "*.pkl", "*.pickle", "*training_args.bin", "*optimizer.bin", "*scheduler.bin"),
@@ -54,7 +48,7 @@ def resolve(
 
     Tries a local folder and a bundled model (where ``revision`` means nothing), the local hub cache, and the hub. A
     name without a slash is looked for in ``organization``, then as it is. A branch or tag given as ``revision`` may
-    have moved, so the hub is asked first and the cache serves when the hub cannot be reached.
+    have moved, so the hub is asked first and the cache serves when the hub does not.
 
     Raises:
         ModelNotFoundError: lists in order what was tried, why each failed, and what to do.
@@ -62,6 +56,8 @@ def resolve(
     """
     if (folder := _at_hand(name)) is not None:
         return folder
+    from huggingface_hub import constants, errors
+
     text, cache = str(name), _cache(cache_folder)
     tried = [f"local folder {text}: not there", f"bundled models ({', '.join(bundled()) or 'none'}): not among them"]
     repos = [text] if "/" in text else [f"{organization}/{text}", text]
@@ -72,9 +68,7 @@ def resolve(
         if folder is not None and not lack and not moving:
             return folder
         fallback = fallback or folder
-        tried.append(f"cache {cache}: {repo} {lack or 'may have changed on the hub since'}")
-    from huggingface_hub import constants, errors
-
+        tried.append(f"cache {cache or constants.HF_HUB_CACHE}: {repo} {lack or 'may have changed on the hub since'}")
     advice = "download it once without that setting, or give a local folder"
     if local_files_only or constants.HF_HUB_OFFLINE:
         tried.append(f"hub: not asked ({'local_files_only=True' if local_files_only else 'HF_HUB_OFFLINE is set'})")
@@ -86,8 +80,6 @@ def resolve(
             kind, line = type(error).__name__, str(error).strip().partition("\n")[0]
             why, advice = _ANSWERS.get(kind, (f"{kind}: {line}", "check network and disk space, then try again"))
             tried.append(f"hub: {repo} {why}")
-            if kind == "RevisionNotFoundError":
-                fallback = None
             if kind not in ("RepositoryNotFoundError", "HFValidationError"):
                 break
     if fallback is not None:
@@ -157,15 +149,10 @@ def push(
     return str(commit.pr_url or commit.commit_url)
 
 
-def load_file_path(
-    model_name_or_path: str | Path,
-    filename: str,
-    token: _Token = None,
-    cache_folder: str | Path | None = None,
-    revision: str | None = None,
-    local_files_only: bool = False,
-) -> str | None:
+def load_file_path(model_name_or_path: str | Path, filename: str, subfolder: str = "", **where: Any) -> str | None:
     """Return where one file of a model lies here, downloading no more than that; None if the model has none such.
+
+    ``where`` is ``token``, ``cache_folder``, ``revision`` and ``local_files_only``, as in ``resolve``.
 
     Raises:
         UnsafeModelError: the name leaves the model's folder.
@@ -174,31 +161,31 @@ def load_file_path(
 
     from workbench.folders import inside
 
-    if (folder := _at_hand(model_name_or_path)) is not None:
-        return str(path) if (path := inside(folder, filename)).is_file() else None
-    where: dict[str, Any] = {"token": token, "revision": revision, "local_files_only": local_files_only}
+    folder = _at_hand(model_name_or_path)
+    path = inside(folder or ".", f"{subfolder}/{filename}" if subfolder else filename)
+    if folder is not None:
+        return str(path) if path.is_file() else None
+    where["cache_dir"] = _cache(where.pop("cache_folder", None))
     try:
-        name = inside(".", filename).as_posix()
-        return str(hf_hub_download(str(model_name_or_path), name, cache_dir=_cache(cache_folder), **where))
+        return str(hf_hub_download(str(model_name_or_path), path.as_posix(), **where))
     except (errors.EntryNotFoundError, errors.RepositoryNotFoundError, errors.HFValidationError):
         return None
 
 
-def load_dir_path(model_name_or_path: str | Path, directory: str, *args: Any, **kwargs: Any) -> str | None:
-    """Return where one folder of a model lies here; further arguments as in ``load_file_path``."""
+def load_dir_path(model_name_or_path: str | Path, subfolder: str, **where: Any) -> str | None:
+    """Return where one folder of a model lies here; ``where`` as in ``load_file_path``."""
     from workbench.folders import inside
 
-    where = dict(zip(("token", "cache_folder", "revision", "local_files_only"), args, strict=False)) | kwargs
     try:
-        path = inside(resolve(model_name_or_path, **where), directory)
+        path = inside(resolve(model_name_or_path, **where), subfolder)
     except ModelNotFoundError:
         return None
     return str(path) if path.is_dir() else None
 
 
-def is_sentence_transformer_model(model_name_or_path: str | Path, *args: Any, **kwargs: Any) -> bool:
-    """Whether the model was saved as a SentenceTransformer; further arguments as in ``load_file_path``."""
-    return load_file_path(model_name_or_path, "modules.json", *args, **kwargs) is not None
+def is_sentence_transformer_model(model_name_or_path: str | Path, **where: Any) -> bool:
+    """Whether the model was saved as a SentenceTransformer; ``where`` as in ``load_file_path``."""
+    return load_file_path(model_name_or_path, "modules.json", **where) is not None
 
 
 def _at_hand(name: str | Path) -> Path | None:
@@ -221,28 +208,26 @@ def _at_hand(name: str | Path) -> Path | None:
     return None
 
 
-def _cache(folder: str | Path | None) -> Path:
-    from huggingface_hub import constants
-
-    return Path(folder or os.environ.get("SENTENCE_TRANSFORMERS_HOME") or constants.HF_HUB_CACHE).expanduser()
+def _cache(folder: str | Path | None) -> str | Path | None:
+    return folder or os.environ.get("SENTENCE_TRANSFORMERS_HOME")  # None is the hub's own cache
 
 
-def _cached(repo: str, revision: str | None, cache: Path) -> tuple[Path | None, str]:
+def _cached(repo: str, revision: str | None, cache: str | Path | None) -> tuple[Path | None, str]:
     """A repository's snapshot in the cache, None if it cannot be loaded; and what is wrong with it, if anything."""
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub import snapshot_download
 
-    where: dict[str, Any] = {"revision": revision, "local_files_only": True}
+    lookup = partial(snapshot_download, repo, revision=revision, cache_dir=cache, local_files_only=True)
     folder: Path | None = None
     try:
-        folder = _snapshot(repo, cache, allow_patterns=[], **where)
+        folder = Path(lookup(allow_patterns=[]))
         files = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
-        shards = Counter(re.findall(r"^(.*)-\d+-of-(\d+)\.(?:safetensors|bin)$", "\n".join(files), re.MULTILINE))
+        weights = Counter(re.findall(r"(?m)^(.*?)(?:-\d+-of-(\d+))?\.(?:safetensors|bin)$", "\n".join(files)))
         if not {"modules.json", "config.json"} & set(files):
             return None, "has no modules.json or config.json"
-        if not any(map(_WEIGHTS.search, files)) or any(count < int(total) for (_, total), count in shards.items()):
+        if not weights or any(found < int(shards or 1) for (_, shards), found in weights.items()):
             return None, "has not all its weights"
-        _snapshot(repo, cache, ignore_patterns=_unwanted(files), **where)  # complains when a listed file is missing
-    except (HFValidationError, LocalEntryNotFoundError):
+        lookup(ignore_patterns=_unwanted(files))  # complains when a listed file is missing
+    except (OSError, ValueError):
         return folder, "is not there" if folder is None else "is not complete"
     return folder, ""
 
@@ -253,34 +238,25 @@ def _unwanted(files: Iterable[str]) -> list[str]:
     return [*_UNWANTED, *(place + name for place in sorted(safe) for name in ("pytorch_model*", "adapter_model.bin"))]
 
 
-def _download(repo: str, revision: str | None, cache: Path, token: _Token) -> Path:
-    from huggingface_hub import HfApi
-    from huggingface_hub.utils import filter_repo_objects  # type: ignore[attr-defined]
-
-    info = HfApi(token=token).model_info(repo, revision=revision, timeout=_TIMEOUT, files_metadata=True)
-    sizes = {file.rfilename: file.size or 0 for file in info.siblings or []}
-    unwanted = _unwanted(sizes)
-    total = sum(sizes[name] for name in filter_repo_objects(sizes, ignore_patterns=unwanted))
-    with track(total, unit="B", desc=f"Downloading {repo}") as bar:
-        return _snapshot(repo, cache, bar, revision=revision, token=token, ignore_patterns=unwanted)
-
-
-def _snapshot(repo: str, cache: Path, bar: Bar | None = None, **options: Any) -> Path:
-    """``snapshot_download``, drawing no bars of its own."""
-    from huggingface_hub import snapshot_download
+def _download(repo: str, revision: str | None, cache: str | Path | None, token: _Token) -> Path:
+    from huggingface_hub import HfApi, snapshot_download
     from tqdm.auto import tqdm
 
-    class Feed(tqdm):  # type: ignore[type-arg]
-        """A bar that is not drawn: the bytes it counts go to ``bar``."""
+    info = HfApi(token=token).model_info(repo, revision=revision, timeout=_TIMEOUT)
+    unwanted = _unwanted(file.rfilename for file in info.siblings or [])
+    fetch = partial(snapshot_download, repo, revision=revision, cache_dir=cache, token=token, ignore_patterns=unwanted)
+    with track(0, unit="B", desc=f"Downloading {repo}") as bar:
 
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, **kwargs | {"disable": True})
-            self.bytes: float | None = 0 if kwargs.get("unit") == "B" else None
+        class Feed(tqdm):  # type: ignore[type-arg]
+            """A bar that is not drawn: the bytes it counts go to ``bar``."""
 
-        def update(self, n: float | None = 1) -> bool | None:
-            if bar is not None and self.bytes is not None:
-                self.bytes += n or 0
-                bar.update(max(self.bytes - bar.done, 0))
-            return None
+            def __init__(self, *args: Any, unit: str = "", **options: Any) -> None:
+                super().__init__(*args, **options | {"disable": True})
+                self.unit = unit
 
-    return Path(snapshot_download(repo, cache_dir=cache, library_name="sentence-workbench", tqdm_class=Feed, **options))
+            def update(self, n: float | None = 1) -> None:
+                self.n += n or 0
+                if self.unit == "B" and self.n > bar.done:
+                    bar.update(self.n - bar.done, total=self.total)
+
+        return Path(fetch(library_name="sentence-workbench", tqdm_class=Feed))

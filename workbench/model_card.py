@@ -6,22 +6,31 @@ Source: Model cards, Mitchell et al. 2019, arXiv:1810.03993; the front matter is
 import json
 import platform
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from html import escape
+from importlib.metadata import version
 from typing import Any
+
+from workbench import __version__
 
 __all__ = ["SentenceTransformerModelCardData", "generate_model_card"]
 
 _TAGS = ("sentence-transformers", "sentence-similarity", "feature-extraction")
 _PACKAGES = {"Transformers": "transformers", "PyTorch": "torch", "Tokenizers": "tokenizers"}
-_SIMILARITIES = {
-    "cosine": "cosine similarity",
-    "dot": "dot product",
-    "euclidean": "negative Euclidean distance",
-    "manhattan": "negative Manhattan distance",
-}
-_SENTENCES = ["The weather is lovely today.", "It's so sunny outside!", "He drove to the stadium."]
+_USAGE = """\
+from workbench import SentenceTransformer
+
+model = SentenceTransformer(%s)
+sentences = ["The weather is lovely today.", "It's so sunny outside!", "He drove to the stadium."]
+"""
+_ALIKE = """\
+vectors = model.encode(sentences)
+print(vectors.shape)
+print(model.similarity(vectors, vectors))"""
+_QUERIES = """\
+queries = model.encode_query(sentences[:1])
+documents = model.encode_document(sentences[1:])
+print(model.similarity(queries, documents))"""
 
 
 @dataclass
@@ -63,7 +72,7 @@ class SentenceTransformerModelCardData:
 
     def front_matter(self) -> dict[str, Any]:
         """The metadata that the hub reads from the top of the card."""
-        ids = [name for row in self.train_datasets if (name := _dataset_id(row))]
+        names = [row.get("id") or row.get("name", "") for row in self.train_datasets]
         values = {
             "language": self.language,
             "license": self.license,
@@ -71,7 +80,7 @@ class SentenceTransformerModelCardData:
             "pipeline_tag": "sentence-similarity",
             "tags": list(dict.fromkeys([*_TAGS, *self.tags])),
             "base_model": self.base_model,
-            "datasets": list(dict.fromkeys(ids)),
+            "datasets": list(dict.fromkeys(name for name in names if re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name))),
         }
         return {key: value for key, value in values.items() if value}
 
@@ -85,83 +94,44 @@ def generate_model_card(model: Any) -> str:
 
     data: SentenceTransformerModelCardData = model.model_card_data
     length, width = model.max_seq_length, model.get_sentence_embedding_dimension()
-    based = f", made from {_text(data.base_model)}" if data.base_model else ""
     facts = {
-        "Model type": "SentenceTransformer",
         "Base model": data.base_model,
         "Maximum sequence length": f"{length} tokens" if length else "not limited",
         "Output dimensionality": f"{width} dimensions" if width else None,
-        "Similarity function": _SIMILARITIES.get(str(model.similarity_fn_name), str(model.similarity_fn_name)),
+        "Similarity function": str(model.similarity_fn_name),
         "Languages": ", ".join(data.language or []),
         "License": data.license,
-        "Training data": ", ".join(map(_dataset_name, data.train_datasets)),
-        "Evaluation data": ", ".join(map(_dataset_name, data.eval_datasets)),
+        "Training data": _names(data.train_datasets),
+        "Evaluation data": _names(data.eval_datasets),
     }
+    versions = {"Python": platform.python_version(), "Sentence Workbench": __version__}
+    versions |= {name: version(package) for name, package in _PACKAGES.items()}
     front = yaml.safe_dump(data.front_matter(), sort_keys=False, allow_unicode=True, width=10_000)
+    address = json.dumps(data.model_id or data.model_name or "path/to/this/folder")
+    prompts = ""
+    if any(model.prompts.values()):
+        table = json.dumps(model.prompts, indent=2, ensure_ascii=False)
+        prompts = f"Put before the texts, by name of the prompt:\n\n{_fence(table, 'json')}"
     parts = [
         f"---\n{front}---",
         f"# {_text(data.model_name or 'SentenceTransformer')}",
-        f"This model maps texts to vectors{f' of {width} dimensions' if width else ''}{based}. "
-        f"They serve {_text(data.task_name)}.",
+        f"This model maps texts to vectors. They serve {_text(data.task_name)}.",
         "## Model details",
         "\n".join(f"- **{name}:** {_text(value)}" for name, value in facts.items() if value),
-        *_prompts(model.prompts),
+        prompts,
         "### Full architecture",
         _fence(str(model)),
         "## Usage",
-        _fence(_snippet(data.model_id or data.model_name or "path/to/this/folder", model.prompts), "python"),
+        _fence(_USAGE % address + (_QUERIES if model.prompts.get("query") else _ALIKE), "python"),
         "The folder is in the common format: `sentence_transformers.SentenceTransformer` loads it as well.",
         "## Framework versions",
-        "\n".join(f"- {name}: {number}" for name, number in _versions()),
+        "\n".join(f"- {name}: {number}" for name, number in versions.items()),
     ]
-    return "\n\n".join(parts).encode("utf-8", "replace").decode() + "\n"
+    return "\n\n".join(filter(None, parts)).encode("utf-8", "replace").decode() + "\n"
 
 
-def _prompts(prompts: dict[str, str]) -> Iterable[str]:
-    if any(prompts.values()):
-        yield "Put before the texts, by name of the prompt:"
-        yield _fence(json.dumps(prompts, indent=2, ensure_ascii=False), "json")
-
-
-def _snippet(name: str, prompts: dict[str, str]) -> str:
-    calls = ["vectors = model.encode(sentences)", "print(vectors.shape)", "print(model.similarity(vectors, vectors))"]
-    if prompts.get("query"):
-        calls = [
-            "queries = model.encode_query(sentences[:1])",
-            "documents = model.encode_document(sentences[1:])",
-            "print(model.similarity(queries, documents))",
-        ]
-    lines = [
-        "from workbench import SentenceTransformer",
-        "",
-        f"model = SentenceTransformer({json.dumps(name)})",
-        f"sentences = {json.dumps(_SENTENCES)}",
-        *calls,
-    ]
-    return "\n".join(lines)
-
-
-def _dataset_id(row: dict[str, str]) -> str | None:
-    name = row.get("id") or row.get("name", "")
-    return name if re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) else None
-
-
-def _dataset_name(row: dict[str, str]) -> str:
-    return row.get("name") or row.get("id") or "unnamed"
-
-
-def _versions() -> Iterable[tuple[str, str]]:
-    from importlib.metadata import PackageNotFoundError, version
-
-    from workbench import __version__
-
-    yield "Python", platform.python_version()
-    yield "Sentence Workbench", __version__
-    for name, package in _PACKAGES.items():
-        try:
-            yield name, version(package)
-        except PackageNotFoundError:
-            continue
+def _names(datasets: list[dict[str, str]]) -> str:
+    return ", ".join(row.get("name") or row.get("id") or "unnamed" for row in datasets)
 
 
 def _text(value: str) -> str:
