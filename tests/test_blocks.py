@@ -60,13 +60,13 @@ def dense_folder(folder: Path, **changes: object) -> Path:
 
 @pytest.mark.parametrize("name", NAMES_OF_CODE)
 def test_a_module_type_outside_the_table_is_refused_with_the_choices(name):
-    with pytest.raises(UnsafeModelError, match=r"(?s)known blocks: .*Dense.*Transformer.*not imported"):
+    with pytest.raises(UnsafeModelError, match=r"not imported; known: .*Dense.*Transformer"):
         module_class(name)
 
 
 @pytest.mark.parametrize("name", NAMES_OF_CODE)
 def test_an_activation_outside_the_table_is_refused_with_the_choices(name, tmp_path):
-    with pytest.raises(UnsafeModelError, match=r"activation\.Tanh"):
+    with pytest.raises(UnsafeModelError, match=r"known: .*Tanh"):
         activation(name)
     if name is not None:  # no activation at all is the default one
         with pytest.raises(UnsafeModelError):
@@ -170,8 +170,18 @@ def test_weights_that_do_not_fit_or_are_damaged_are_a_format_error(damage, tmp_p
         models.Dense.load(tmp_path)
 
 
+TORCH_MAGIC = 0x1950A86A20F9469CFC6C  # with which the older of torch's formats begins
+DAMAGED_PICKLES = {  # what torch's reader raises → bytes that lead it there
+    "AssertionError": b"".join(pickle.dumps(part, 2) for part in (TORCH_MAGIC, 1001, {})) + b"\x80\x02K\x01Q.",
+    "IndexError": b"\x80\x02.",
+    "KeyError": b"\x80\x02h\x05.",
+    "TypeError": b"\x80\x02}]K\x01s.",
+    "struct.error": b"\x80\x02X.",
+}
+
+
 @pytest.mark.filterwarnings("ignore:.*is a pickle")
-@pytest.mark.parametrize("content", ["payload", "payload beside tensors", "noise", "not a table"])
+@pytest.mark.parametrize("content", ["payload", "payload beside tensors", "noise", "not a table", *DAMAGED_PICKLES])
 def test_a_pickle_that_holds_more_than_tensors_runs_nothing(content, tmp_path):
     marker = tmp_path / "ran"
     path = dense_folder(tmp_path / "model") / "pytorch_model.bin"
@@ -180,6 +190,8 @@ def test_a_pickle_that_holds_more_than_tensors_runs_nothing(content, tmp_path):
         path.write_bytes(pickle.dumps(Payload(str(marker)), protocol=2))
     elif content == "payload beside tensors":
         torch.save({"linear.weight": torch.zeros(2, 4), "linear.bias": Payload(str(marker))}, path)
+    elif content in DAMAGED_PICKLES:
+        path.write_bytes(DAMAGED_PICKLES[content])
     elif content == "noise":
         path.write_bytes(b"\x00\x01" * 50)
     else:
@@ -479,6 +491,17 @@ def test_texts_and_images_are_encoded_together_and_apart(tmp_path):
     assert model.encode([]).shape == (0, 8)
     with pytest.raises(TextTypeError, match="Row 1 is bytes"):
         model.encode([image, b"pixels"])
+
+
+def test_a_route_of_images_is_encoded_and_an_image_twice_given_gives_one_vector_twice(tmp_path):
+    tiny_clip(tmp_path)
+    model = SentenceTransformer(modules=[models.Router({"image": [models.CLIPModel(str(tmp_path))]})], device="cpu")
+    image, other, _ = pictures()
+    vectors = model.encode([{"image": image}, {"image": other}, {"image": image}, {"image": "a dog"}])
+    plain = models.CLIPModel(str(tmp_path)).eval()
+    with torch.no_grad():
+        expected = plain(plain.tokenize([image, other, image, "a dog"]))["sentence_embedding"].numpy()
+    np.testing.assert_allclose(vectors, expected, atol=1e-6)
 
 
 def damaged(folder: Path, name: str, **changes: object) -> None:

@@ -125,8 +125,8 @@ def _load_pickle(path: Path) -> dict[str, torch.Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         raise UnsafeModelError(f"{path} holds more than tensors, which could run code. Refusing to load it.") from error
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
-        raise ModelFormatError(f"{path} is damaged ({error}). Download or save the model again.") from error
+    except Exception as error:  # damaged bytes lead torch's reader to errors of every kind, without one that it names
+        raise ModelFormatError(f"{path} is damaged ({error!r}). Download or save the model again.") from error
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise ModelFormatError(f"{path} does not hold a table of tensors.")
     return state

@@ -109,9 +109,10 @@ def clean(texts: list[Any]) -> list[Any]:
 
 
 def _key(row: Any) -> Hashable:
-    if isinstance(row, (str, tuple)):
-        return row
-    return tuple(row.items()) if isinstance(row, dict) else id(row)
+    """What equal rows have in common: a text's letters; an image is equal to itself only."""
+    if isinstance(row, dict):
+        return tuple((name, _key(value)) for name, value in row.items())
+    return row if isinstance(row, (str, tuple)) else id(row)
 
 
 def _describe(value: object) -> str:

@@ -6,64 +6,35 @@ from workbench._lazy import lazy
 
 if TYPE_CHECKING:
     from workbench.models.base import InputModule, Module
-    from workbench.models.bow import BoW
     from workbench.models.clip import CLIPModel
     from workbench.models.dense import Dense, Dropout, LayerNorm, Normalize
     from workbench.models.pooling import Pooling
     from workbench.models.router import Asym, Router
-    from workbench.models.sequence import CNN, LSTM
+    from workbench.models.sequence import CNN, LSTM, WeightedLayerPooling
     from workbench.models.static import StaticEmbedding
     from workbench.models.transformer import Transformer
-    from workbench.models.weighted_layers import WeightedLayerPooling
-    from workbench.models.word_embeddings import WordEmbeddings, WordWeights
     from workbench.models.word_tokenizers import PhraseTokenizer, WhitespaceTokenizer, WordTokenizer
+    from workbench.models.words import BoW, WordEmbeddings, WordWeights
+
+# fmt: off
+__all__ = [
+    "CNN", "LSTM", "Asym", "BoW", "CLIPModel", "Dense", "Dropout", "InputModule", "LayerNorm", "Module", "Normalize",
+    "PhraseTokenizer", "Pooling", "Router", "StaticEmbedding", "Transformer", "WeightedLayerPooling",
+    "WhitespaceTokenizer", "WordEmbeddings", "WordTokenizer", "WordWeights",
+]
+# fmt: on
 
 _HOMES = {
-    "Asym": "router",
-    "BoW": "bow",
+    **dict.fromkeys(["InputModule", "Module"], "base"),
     "CLIPModel": "clip",
-    "CNN": "sequence",
-    "Dense": "dense",
-    "Dropout": "dense",
-    "InputModule": "base",
-    "LSTM": "sequence",
-    "LayerNorm": "dense",
-    "Module": "base",
-    "Normalize": "dense",
-    "PhraseTokenizer": "word_tokenizers",
+    **dict.fromkeys(["Dense", "Dropout", "LayerNorm", "Normalize"], "dense"),
     "Pooling": "pooling",
-    "Router": "router",
+    **dict.fromkeys(["Asym", "Router"], "router"),
+    **dict.fromkeys(["CNN", "LSTM", "WeightedLayerPooling"], "sequence"),
     "StaticEmbedding": "static",
     "Transformer": "transformer",
-    "WeightedLayerPooling": "weighted_layers",
-    "WhitespaceTokenizer": "word_tokenizers",
-    "WordEmbeddings": "word_embeddings",
-    "WordTokenizer": "word_tokenizers",
-    "WordWeights": "word_embeddings",
+    **dict.fromkeys(["PhraseTokenizer", "WhitespaceTokenizer", "WordTokenizer"], "word_tokenizers"),
+    **dict.fromkeys(["BoW", "WordEmbeddings", "WordWeights"], "words"),
 }
-
-__all__ = [
-    "CNN",
-    "LSTM",
-    "Asym",
-    "BoW",
-    "CLIPModel",
-    "Dense",
-    "Dropout",
-    "InputModule",
-    "LayerNorm",
-    "Module",
-    "Normalize",
-    "PhraseTokenizer",
-    "Pooling",
-    "Router",
-    "StaticEmbedding",
-    "Transformer",
-    "WeightedLayerPooling",
-    "WhitespaceTokenizer",
-    "WordEmbeddings",
-    "WordTokenizer",
-    "WordWeights",
-]
 
 __getattr__, __dir__ = lazy(__name__, _HOMES)

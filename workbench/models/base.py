@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from workbench.errors import ModelFormatError
 from workbench.folders import load_state, read_json, save_state, write_json
@@ -20,7 +20,7 @@ class Module(nn.Module):
     """A block of a model. Its constructor arguments named in ``config_keys`` are its configuration.
 
     A subclass needs ``forward`` and ``config_keys``; saving and loading then come from here. ``_rename_config``
-    translates the configuration of other versions, ``_rename_state`` their weights.
+    translates the configuration of other versions.
     """
 
     config_keys: ClassVar[tuple[str, ...]] = ()
@@ -50,34 +50,25 @@ class Module(nn.Module):
             ModelFormatError: files are missing, damaged, or do not fit each other.
         """
         config = cls._rename_config(read_json(input_path, cls.config_file))
-        return cls._from_config(config, input_path)
-
-    @classmethod
-    def _from_config(cls, config: dict[str, Any], folder: str | Path) -> Self:
+        path = Path(input_path) / cls.config_file
         try:
             block = cls(**{key: config[key] for key in cls.config_keys if key in config})
         except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-            raise ModelFormatError(
-                f"{folder}: {cls.config_file} does not describe a {cls.__name__}: {error}"
-            ) from error
+            raise ModelFormatError(f"{path} does not describe a {cls.__name__}: {error}") from error
         if block.state_dict():
-            block.load_weights(folder)
+            block.load_weights(input_path)
         return block
 
     def load_weights(self, folder: str | Path) -> None:
         """Read this block's weights from ``folder``; raises ``ModelFormatError`` where names or shapes do not fit."""
-        state = self._rename_state(load_state(folder))
         try:
-            self.load_state_dict(state)
+            self.load_state_dict(load_state(folder))
         except RuntimeError as error:
             raise ModelFormatError(f"{folder}: the weights do not fit this {type(self).__name__}: {error}") from error
 
     @classmethod
     def _rename_config(cls, config: dict[str, Any]) -> dict[str, Any]:
         return config
-
-    def _rename_state(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        return state
 
 
 class InputModule(Module):

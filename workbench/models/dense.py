@@ -6,8 +6,8 @@ from typing import Any, ClassVar, Self
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from workbench.errors import UnsafeModelError
 from workbench.models.base import Features, Module
+from workbench.models.types import trusted
 
 __all__ = ["ACTIVATIONS", "Dense", "Dropout", "LayerNorm", "Normalize", "activation", "activation_name"]
 
@@ -30,12 +30,7 @@ def activation(name: str) -> nn.Module:
     Raises:
         UnsafeModelError: the name is not in ``ACTIVATIONS``; nothing is imported, and the message lists the choices.
     """
-    kind = (ACTIVATIONS | _BY_SHORT_NAME).get(name) if isinstance(name, str) else None
-    if kind is None:
-        raise UnsafeModelError(
-            f"The model folder asks for the activation function {name!r}; known are: {', '.join(ACTIVATIONS)}."
-        )
-    return kind()
+    return trusted("activation function", name, ACTIVATIONS | _BY_SHORT_NAME)()
 
 
 def activation_name(module: nn.Module) -> str:

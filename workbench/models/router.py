@@ -48,9 +48,7 @@ class Router(InputModule):
     ) -> None:
         super().__init__()
         if not sub_modules or not all(sub_modules.values()):
-            raise ValueError(
-                'sub_modules must name routes and their blocks: {"query": [block, …], "document": [block]}.'
-            )
+            raise ValueError('sub_modules must name routes and blocks: {"query": [block, …], "document": [block]}.')
         self.default_route = next(iter(sub_modules)) if default_route is None and allow_empty_key else default_route
         if self.default_route is not None:
             choose("default_route", self.default_route, sub_modules)
@@ -74,7 +72,7 @@ class Router(InputModule):
         return choose("route", route or self.default_route, dict(self.sub_modules.items()))
 
     def _split(self, rows: list[Any]) -> tuple[str, Any, list[Any]]:
-        """Return the route of the rows, its first block, and what the rows hold."""
+        """Return the one route of the rows (the default for plain texts), its first block, and what the rows hold."""
         named, texts = split_route(rows)
         first = self._blocks(named)[0]
         if not hasattr(first, "tokenize"):
@@ -97,13 +95,11 @@ class Router(InputModule):
         _, first, texts = self._split(texts)
         return np.asarray(first.token_counts(texts))
 
-    def collate(self, rows: TokenRows, index: IntArray) -> Features:
+    def collate(self, rows: Any, index: IntArray) -> Features:
         """Return the batch that the first block of the route makes, and the route as ``task``."""
-        route: str = getattr(rows, "route", "")
-        inner: Any = getattr(rows, "inner", rows)
-        first, whole = self._blocks(route)[0], not isinstance(inner, TokenRows)
-        batch = first.tokenize([inner[row] for row in index]) if whole else first.collate(inner, index)
-        return {**batch, "task": route}
+        first, inner = self._blocks(rows.route)[0], rows.inner
+        batch = first.tokenize([inner[i] for i in index]) if isinstance(inner, list) else first.collate(inner, index)
+        return {**batch, "task": rows.route}
 
     def forward(self, features: Features, task: str | None = None, **kwargs: Any) -> Features:
         """Run the blocks of the route ``task``, else of ``features["task"]``, else of the default."""
@@ -137,18 +133,16 @@ class Router(InputModule):
 
     def save(self, output_path: str | Path, safe_serialization: bool = True) -> None:
         """Write every block to a folder of its own; one that several routes share is written once."""
-        types: dict[str, str] = {}
         names: dict[Any, str] = {}
-        structure: dict[str, list[str]] = {}
         for route in self.sub_modules:
             for place, block in enumerate(self._blocks(route)):
-                if block not in names:
-                    names[block] = f"{route}_{place}_{type(block).__name__}"
-                    types[names[block]] = type_name(block)
-                    path = inside(output_path, names[block])
-                    path.mkdir(parents=True, exist_ok=True)
-                    block.save(*(path, safe_serialization) if isinstance(block, Module) else (str(path),))
-                structure.setdefault(route, []).append(names[block])
+                names.setdefault(block, f"{route}_{place}_{type(block).__name__}")
+        for block, name in names.items():
+            path = inside(output_path, name)
+            path.mkdir(parents=True, exist_ok=True)
+            block.save(*(path, safe_serialization) if isinstance(block, Module) else (str(path),))
+        types = {name: type_name(block) for block, name in names.items()}
+        structure = {route: [names[block] for block in self._blocks(route)] for route in self.sub_modules}
         config = {"types": types, "structure": structure, "parameters": self.get_config_dict()}
         write_json(Path(output_path) / self.config_file, config)
 
@@ -201,10 +195,9 @@ def split_route(rows: list[Any]) -> tuple[str | None, list[Any]]:
     for index, row in enumerate(rows):
         if isinstance(row, dict) and len(row) != 1:
             raise ValueError(f"Row {index} has {len(row)} keys; expected one route and its text: {{'query': text}}.")
-    routes = Counter(next(iter(row)) if isinstance(row, dict) else None for row in rows)
+    pairs = [next(iter(row.items())) if isinstance(row, dict) else (None, row) for row in rows]
+    routes = Counter(route for route, _ in pairs)
     if len(routes) > 1:
-        found = ", ".join(f"{count} for {route!r}" if route else f"{count} for none" for route, count in routes.items())
-        raise ValueError(
-            f"All rows of one call must take the same route, but there are {found}. Encode each by itself."
-        )
-    return next(iter(routes), None), [next(iter(row.values())) if isinstance(row, dict) else row for row in rows]
+        found = ", ".join(f"{count} for {repr(route) if route else 'none'}" for route, count in routes.items())
+        raise ValueError(f"All rows of one call must take the same route, but there are {found}. Encode each apart.")
+    return next(iter(routes), None), [text for _, text in pairs]

@@ -1,14 +1,14 @@
-"""Blocks over the token embeddings of a text: CNN and LSTM. A pooling block makes one vector of what they give."""
+"""Blocks over the token embeddings of a text: CNN, LSTM, and an average of layers. A pooling block comes after them."""
 
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from workbench.models.base import Features, Module
 
-__all__ = ["CNN", "LSTM"]
+__all__ = ["CNN", "LSTM", "WeightedLayerPooling"]
 
 
 class _TokenBlock(Module):
@@ -87,12 +87,8 @@ class LSTM(_TokenBlock):
         bidirectional: bool = True,
     ) -> None:
         super().__init__()
-        self.word_embedding_dimension, self.hidden_dim, self.num_layers = (
-            word_embedding_dimension,
-            hidden_dim,
-            num_layers,
-        )
-        self.dropout, self.bidirectional = dropout, bidirectional
+        self.word_embedding_dimension, self.hidden_dim = word_embedding_dimension, hidden_dim
+        self.num_layers, self.dropout, self.bidirectional = num_layers, dropout, bidirectional
         self.embeddings_dimension = hidden_dim * (2 if bidirectional else 1)
         options = {"dropout": dropout, "bidirectional": bidirectional, "batch_first": True}
         self.encoder = nn.LSTM(word_embedding_dimension, hidden_dim, num_layers, **options)
@@ -104,4 +100,39 @@ class LSTM(_TokenBlock):
         packed = pack_padded_sequence(tokens, lengths, batch_first=True, enforce_sorted=False)
         hidden = self.encoder(packed)[0]
         features["token_embeddings"] = pad_packed_sequence(hidden, batch_first=True, total_length=tokens.shape[1])[0]
+        return features
+
+
+class WeightedLayerPooling(_TokenBlock):
+    """Token embeddings as a learned average of the transformer's layers (Peters et al. 2018, arXiv:1802.05365).
+
+    Args:
+        word_embedding_dimension: length of the token vectors, of every layer and of the average.
+        num_hidden_layers: layers of the transformer, its embedding layer not counted.
+        layer_start: the first layer to use, of those up to the last; 0 is the embedding layer.
+        layer_weights: first weights: (num_hidden_layers + 1 - layer_start,); None is 1 for all.
+    """
+
+    config_keys = ("word_embedding_dimension", "layer_start", "num_hidden_layers")
+
+    def __init__(
+        self,
+        word_embedding_dimension: int,
+        num_hidden_layers: int = 12,
+        layer_start: int = 4,
+        layer_weights: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        self.word_embedding_dimension = self.embeddings_dimension = word_embedding_dimension
+        self.num_hidden_layers, self.layer_start = num_hidden_layers, layer_start
+        weights = torch.ones(num_hidden_layers + 1 - layer_start) if layer_weights is None else layer_weights
+        self.layer_weights = nn.Parameter(torch.as_tensor(weights, dtype=torch.float32))
+
+    def forward(self, features: Features, **kwargs: Any) -> Features:
+        """Average ``all_layer_embeddings``, each (rows, tokens, dimension), into ``token_embeddings``."""
+        if "all_layer_embeddings" not in features:
+            raise ValueError('WeightedLayerPooling needs a Transformer(…, config_args={"output_hidden_states": True}).')
+        layers = torch.stack(list(features["all_layer_embeddings"])[self.layer_start :])  # (layers, rows, tokens, dim)
+        weights = self.layer_weights / self.layer_weights.sum()
+        features["token_embeddings"] = torch.einsum("l,lrtd->rtd", weights, layers)
         return features

@@ -5,11 +5,12 @@ import re
 from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from tokenizers import AddedToken, Tokenizer, normalizers, pre_tokenizers
 from torch import Tensor, nn
 
 import workbench
@@ -18,9 +19,6 @@ from workbench.folders import inside, load_state, save_state
 from workbench.models.base import Features, InputModule
 from workbench.texts import clean
 from workbench.tokens import IntArray, TokenRows, pack
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
 
 __all__ = ["StaticEmbedding", "keep_tokens"]
 
@@ -65,7 +63,7 @@ class StaticEmbedding(InputModule):
             raise ValueError("StaticEmbedding needs embedding_weights or embedding_dim.")
 
     @property
-    def tokenizer(self) -> "Tokenizer":
+    def tokenizer(self) -> Tokenizer:
         """The tokenizer, of the ``tokenizers`` package; a new one must fit the vectors."""
         return self._tokenizer
 
@@ -121,7 +119,11 @@ class StaticEmbedding(InputModule):
         Raises:
             ModelFormatError: files are missing, damaged, or do not fit each other.
         """
-        state, tokenizer = load_state(input_path), _read_tokenizer(inside(input_path, "tokenizer.json"))
+        state, path = load_state(input_path), inside(input_path, "tokenizer.json")
+        try:
+            tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # the Rust package raises nothing narrower
+            raise ModelFormatError(f"{path} is missing or damaged ({error}). Save or download it again.") from error
         try:
             return cls(tokenizer, state["embedding.weight"] if "embeddings" not in state else _join(state, tokenizer))
         except (KeyError, ValueError, IndexError, RuntimeError) as error:
@@ -162,15 +164,12 @@ class StaticEmbedding(InputModule):
             token_remove_pattern: tokens to leave out, as a regular expression for the whole token.
             kwargs: more arguments for opening the model by name.
         """
-        teacher = model_name
-        if isinstance(model_name, (str, Path)):
-            teacher = workbench.SentenceTransformer(str(model_name), device=device, **kwargs)
+        named = isinstance(model_name, (str, Path))
+        teacher = workbench.SentenceTransformer(str(model_name), device=device, **kwargs) if named else model_name
         whole, unwanted = _plain(teacher.tokenizer), re.compile(token_remove_pattern or "(?!)")
         tokenizer, kept = keep_tokens(whole, lambda token: not unwanted.fullmatch(token))
         pieces = [[int(row)] for row in kept]  # what the teacher reads for each new row
         if vocabulary:
-            from tokenizers import AddedToken
-
             words = [word for word in dict.fromkeys(vocabulary) if tokenizer.token_to_id(word) is None]
             tokenizer.add_tokens([AddedToken(word, single_word=True, normalized=True) for word in words])
             pieces += [whole.encode(word, add_special_tokens=False).ids for word in words]
@@ -183,13 +182,11 @@ class StaticEmbedding(InputModule):
         return cls(tokenizer, vectors)
 
 
-def keep_tokens(tokenizer: "Tokenizer", keep: Callable[[str], bool]) -> tuple["Tokenizer", IntArray]:
+def keep_tokens(tokenizer: Tokenizer, keep: Callable[[str], bool]) -> tuple[Tokenizer, IntArray]:
     """Return a copy of ``tokenizer`` without the tokens that ``keep`` refuses, and the old id of each token left.
 
     Special and added tokens always stay, and so does a vocabulary that is no plain list of words and word pieces.
     """
-    from tokenizers import Tokenizer
-
     spec = json.loads(tokenizer.to_str())
     if spec["model"]["type"] not in ("WordPiece", "WordLevel"):
         return Tokenizer.from_str(tokenizer.to_str()), np.arange(tokenizer.get_vocab_size())
@@ -207,7 +204,7 @@ def keep_tokens(tokenizer: "Tokenizer", keep: Callable[[str], bool]) -> tuple["T
     return Tokenizer.from_str(json.dumps(spec)), np.fromiter(old.values(), np.int64)
 
 
-def _last_layer(teacher: Any, tokenizer: "Tokenizer", pieces: list[list[int]]) -> Tensor:
+def _last_layer(teacher: Any, tokenizer: Tokenizer, pieces: list[list[int]]) -> Tensor:
     """The teacher's mean token vector of each piece, read alone between its special tokens: (pieces, dimension)."""
     frame = tokenizer.encode("a")
     start, end = frame.special_tokens_mask.index(0), len(frame) - frame.special_tokens_mask[::-1].index(0)
@@ -232,7 +229,7 @@ def _principal(vectors: Tensor, dims: int | None) -> Tensor:
     return torch.matmul(centred, axes * signs).float()
 
 
-def _join(state: dict[str, Tensor], tokenizer: "Tokenizer") -> Tensor:
+def _join(state: dict[str, Tensor], tokenizer: Tokenizer) -> Tensor:
     """One vector per token out of the tensors of a model2vec folder."""
     vectors = state["embeddings"].float()
     if "mapping" in state:
@@ -245,15 +242,11 @@ def _join(state: dict[str, Tensor], tokenizer: "Tokenizer") -> Tensor:
     return vectors
 
 
-def _plain(tokenizer: Any) -> "Tokenizer":
+def _plain(tokenizer: Any) -> Tokenizer:
     """The Rust tokenizer inside, without truncation and padding, which are changed on a copy only."""
-    from tokenizers import Tokenizer
-
     rust = getattr(tokenizer, "backend_tokenizer", tokenizer)
     if not isinstance(rust, Tokenizer):
-        raise TypeError(
-            f"tokenizer is {type(tokenizer).__name__}; expected a tokenizers.Tokenizer or a fast tokenizer."
-        )
+        raise TypeError(f"tokenizer is {type(tokenizer).__name__}; expected a tokenizers.Tokenizer or a fast one.")
     if rust.truncation or rust.padding:
         rust = Tokenizer.from_str(rust.to_str())
         rust.no_truncation()
@@ -261,21 +254,10 @@ def _plain(tokenizer: Any) -> "Tokenizer":
     return rust
 
 
-def _splits_at_spaces(tokenizer: "Tokenizer") -> bool:
+def _splits_at_spaces(tokenizer: Tokenizer) -> bool:
     """Whether a text's tokens are those of its words, one after the other."""
-    from tokenizers import normalizers, pre_tokenizers
-
     return (
         isinstance(tokenizer.normalizer, normalizers.BertNormalizer)
         and isinstance(tokenizer.pre_tokenizer, pre_tokenizers.BertPreTokenizer)
         and not any(" " in token.content for token in tokenizer.get_added_tokens_decoder().values())
     )
-
-
-def _read_tokenizer(path: Path) -> "Tokenizer":
-    from tokenizers import Tokenizer
-
-    try:
-        return Tokenizer.from_file(str(path))
-    except Exception as error:  # the Rust package raises nothing narrower
-        raise ModelFormatError(f"{path} is missing or damaged ({error}). Save or download the model again.") from error

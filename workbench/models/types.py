@@ -1,60 +1,51 @@
 """The closed table of block types that a model folder may name, in the spellings of every published version."""
 
-import importlib
+from collections.abc import Mapping
+from typing import TypeVar
 
+from workbench import models
 from workbench.errors import UnsafeModelError
 from workbench.models.base import Module
 
-__all__ = ["MODULE_TYPES", "module_class", "type_name"]
+__all__ = ["MODULE_TYPES", "module_class", "trusted", "type_name"]
 
-_FILES = {  # block → (our file, its file's name in versions 6 and later)
-    "Asym": ("router", "router"),
-    "BoW": ("bow", "bow"),
-    "CLIPModel": ("clip", "clip_model"),
-    "CNN": ("sequence", "cnn"),
-    "Dense": ("dense", "dense"),
-    "Dropout": ("dense", "dropout"),
-    "LSTM": ("sequence", "lstm"),
-    "LayerNorm": ("dense", "layer_norm"),
-    "Normalize": ("dense", "normalize"),
-    "Pooling": ("pooling", "pooling"),
-    "Router": ("router", "router"),
-    "StaticEmbedding": ("static", "static_embedding"),
-    "Transformer": ("transformer", "transformer"),
-    "WeightedLayerPooling": ("weighted_layers", "weighted_layer_pooling"),
-    "WordEmbeddings": ("word_embeddings", "word_embeddings"),
-    "WordWeights": ("word_embeddings", "word_weights"),
-}
-
+_T = TypeVar("_T")
 _LEGACY = "sentence_transformers.models"
 _LATER = ("sentence_transformers.base.modules", "sentence_transformers.sentence_transformer.modules")
+_PLACES = """
+    router.Asym bow.BoW clip_model.CLIPModel cnn.CNN dense.Dense dropout.Dropout lstm.LSTM layer_norm.LayerNorm
+    normalize.Normalize pooling.Pooling router.Router static_embedding.StaticEmbedding transformer.Transformer
+    weighted_layer_pooling.WeightedLayerPooling word_embeddings.WordEmbeddings word_weights.WordWeights
+"""  # file.Block, as in versions 6 and later
 
 MODULE_TYPES: dict[str, str] = {  # the type written in a folder → the block's short name
     spelling: name
-    for name, (_, file) in _FILES.items()
+    for file, name in (place.split(".") for place in _PLACES.split())
     for spelling in (f"{_LEGACY}.{name}", f"{_LEGACY}.{name}.{name}", *(f"{home}.{file}.{name}" for home in _LATER))
 }
 
 
-def module_class(type_name: str) -> type[Module]:
-    """Return the block that a folder calls ``type_name``; nothing outside the table is ever imported.
+def trusted(what: str, name: object, table: Mapping[str, _T]) -> _T:
+    """Return ``table[name]``, where ``name`` is the ``what`` that a folder asks for; nothing else is ever imported.
 
     Raises:
-        UnsafeModelError: the type is not in the table; the message lists the blocks there are.
+        UnsafeModelError: the name is not in the table; the message lists the choices.
     """
-    if not isinstance(type_name, str) or type_name not in MODULE_TYPES:
-        raise UnsafeModelError(
-            f"The model folder asks for the module type {type_name!r}, which is not one of the known blocks: "
-            f"{', '.join(_FILES)}. Its code was not imported."
-        )
-    name = MODULE_TYPES[type_name]
-    block: type[Module] = getattr(importlib.import_module(f"workbench.models.{_FILES[name][0]}"), name)
+    if isinstance(name, str) and name in table:
+        return table[name]
+    known = ", ".join(dict.fromkeys(choice.rpartition(".")[2] for choice in table))
+    raise UnsafeModelError(f"The model folder asks for the {what} {name!r}. Its code was not imported; known: {known}.")
+
+
+def module_class(type_name: str) -> type[Module]:
+    """Return the block that a folder calls ``type_name``; raises ``UnsafeModelError`` as ``trusted`` does."""
+    block: type[Module] = getattr(models, trusted("module type", type_name, MODULE_TYPES))
     return block
 
 
 def type_name(module: object) -> str:
     """Return the type to write for ``module``: the published name of a known block, else its class's own full name."""
     kind = type(module)
-    if kind.__name__ in _FILES and kind.__module__ == f"workbench.models.{_FILES[kind.__name__][0]}":
-        return f"{_LEGACY}.{kind.__name__}"
-    return f"{kind.__module__}.{kind.__qualname__}"
+    published = f"{_LEGACY}.{kind.__name__}"
+    known = published in MODULE_TYPES and getattr(models, kind.__name__) is kind
+    return published if known else f"{kind.__module__}.{kind.__qualname__}"

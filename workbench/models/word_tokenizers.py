@@ -4,17 +4,13 @@ import re
 import string
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-import numpy as np
-
 from workbench.errors import ModelFormatError
 from workbench.folders import read_json, write_json
-from workbench.tokens import TokenRows
 
-__all__ = ["TOKENIZERS", "PhraseTokenizer", "WhitespaceTokenizer", "WordTokenizer", "weights_of", "word_rows"]
+__all__ = ["TOKENIZERS", "PhraseTokenizer", "WhitespaceTokenizer", "WordTokenizer"]
 
 _WORDS = re.compile(
     r"\w+(?=n't\b|'(?:s|m|d|ll|re|ve)\b)"  # the front of a contraction: do|n't, it|'s
@@ -27,32 +23,7 @@ _WORDS = re.compile(
 
 
 class WordTokenizer(ABC):
-    """Turns a text into the numbers of its words."""
-
-    @abstractmethod
-    def get_vocab(self) -> Iterable[str]:
-        """The words, in the order of their numbers."""
-
-    @abstractmethod
-    def set_vocab(self, vocab: Iterable[str]) -> None:
-        """Replace the words."""
-
-    @abstractmethod
-    def tokenize(self, text: str, **kwargs: Any) -> list[int]:
-        """The numbers of the known words of ``text``, in order."""
-
-    @abstractmethod
-    def save(self, output_path: str | Path) -> None:
-        """Write the tokenizer to a folder."""
-
-    @classmethod
-    @abstractmethod
-    def load(cls, input_path: str | Path) -> Self:
-        """Read the tokenizer from a folder."""
-
-
-class WhitespaceTokenizer(WordTokenizer):
-    """Splits at white space; a word is looked up as it is, then in lower case, then without punctuation around it.
+    """Turns a text into the numbers of its words; a subclass needs ``tokenize`` and a ``config_file``.
 
     Args:
         vocab: the words, in the order of their numbers.
@@ -60,7 +31,7 @@ class WhitespaceTokenizer(WordTokenizer):
         do_lower_case: put every text in lower case first.
     """
 
-    config_file = "whitespacetokenizer_config.json"
+    config_file: ClassVar[str]
     config_keys: ClassVar[tuple[str, ...]] = ("vocab", "stop_words", "do_lower_case")
 
     def __init__(
@@ -70,7 +41,11 @@ class WhitespaceTokenizer(WordTokenizer):
         self.do_lower_case = do_lower_case
         self.set_vocab(vocab)
 
-    def get_vocab(self) -> list[str]:
+    @abstractmethod
+    def tokenize(self, text: str, **kwargs: Any) -> list[int]:
+        """The numbers of the known words of ``text``, in order; stop words and unknown words are left out."""
+
+    def get_vocab(self) -> Iterable[str]:
         """The words, in the order of their numbers."""
         return self.vocab
 
@@ -78,21 +53,6 @@ class WhitespaceTokenizer(WordTokenizer):
         """Replace the words."""
         self.vocab = list(vocab)
         self.word2idx = {word: index for index, word in enumerate(self.vocab)}
-
-    def tokenize(self, text: str, **kwargs: Any) -> list[int]:
-        """The numbers of the known words of ``text``, in order; stop words and unknown words are left out."""
-        numbers = []
-        for word in self._words(text):
-            for form in (word, word.lower(), word.lower().strip(string.punctuation)):
-                if form in self.stop_words:
-                    break
-                if form in self.word2idx:
-                    numbers.append(self.word2idx[form])
-                    break
-        return numbers
-
-    def _words(self, text: str) -> list[str]:
-        return (text.lower() if self.do_lower_case else text).split()
 
     def save(self, output_path: str | Path) -> None:
         """Write words and settings as JSON."""
@@ -109,13 +69,35 @@ class WhitespaceTokenizer(WordTokenizer):
         return cls(**{key: config[key] for key in cls.config_keys if key in config})
 
 
+class WhitespaceTokenizer(WordTokenizer):
+    """Splits at white space; a word is looked up as it is, then in lower case, then without punctuation around it.
+
+    Arguments are those of ``WordTokenizer``.
+    """
+
+    config_file = "whitespacetokenizer_config.json"
+
+    def tokenize(self, text: str, **kwargs: Any) -> list[int]:
+        """The numbers of the known words of ``text``, in order; stop words and unknown words are left out."""
+        numbers = []
+        for word in self._words(text):
+            forms = (word, word.lower(), word.lower().strip(string.punctuation))
+            found = next((form for form in forms if form in self.stop_words or form in self.word2idx), None)
+            if found is not None and found not in self.stop_words:
+                numbers.append(self.word2idx[found])
+        return numbers
+
+    def _words(self, text: str) -> list[str]:
+        return (text.lower() if self.do_lower_case else text).split()
+
+
 class PhraseTokenizer(WhitespaceTokenizer):
     """Also finds the phrases of several words that the vocabulary has, such as ``new_york``, longer ones first.
 
     Words are split at spaces and punctuation, and contractions in two (``do n't``), by one regular expression. That is
     close to NLTK's word tokenizer, which the published version uses, and needs no NLTK.
 
-    Arguments are those of ``WhitespaceTokenizer`` (``do_lower_case`` has no effect, as published), and
+    Arguments are those of ``WordTokenizer`` (``do_lower_case`` has no effect, as published), and
     ``ngram_separator``, which joins the at most ``max_ngram_length`` words of a phrase in ``vocab``.
     """
 
@@ -157,21 +139,6 @@ TOKENIZERS: dict[str, type[WordTokenizer]] = {  # the type that a folder names â
     for kind, file in ((WhitespaceTokenizer, "whitespace"), (PhraseTokenizer, "phrase"))
     for place in (f"models.tokenizer.{kind.__name__}", f"sentence_transformer.modules.tokenizer.{file}")
 }
-
-
-def word_rows(tokenizer: WordTokenizer, texts: Iterable[str], max_length: int | None) -> TokenRows:
-    """Tokenise ``texts`` and cut each to ``max_length`` words."""
-    rows = [tokenizer.tokenize(text) for text in texts]
-    kept = [row[:max_length] for row in rows]
-    starts = np.cumsum([0, *map(len, kept)])
-    cut = np.array([len(row) > len(part) for row, part in zip(rows, kept, strict=True)], bool)
-    return TokenRows({"input_ids": np.fromiter(chain.from_iterable(kept), np.int32, starts[-1])}, starts, cut)
-
-
-def weights_of(vocab: list[str], word_weights: dict[str, float], unknown: float) -> list[float]:
-    """The weight of each word: its own, else that of its lower case, else ``unknown``."""
-    known = dict(word_weights)
-    return [float(known.get(word, known.get(str.lower(word), unknown))) for word in vocab]
 
 
 def _english_stop_words() -> set[str]:

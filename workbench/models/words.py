@@ -1,8 +1,9 @@
-"""Classic word vectors (GloVe, word2vec, fastText) as the first block of a model, and weights per word."""
+"""Blocks over whole words: classic vectors (GloVe, word2vec, fastText), weights per word, and bags of words."""
 
 import gzip
 import logging
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
@@ -10,18 +11,35 @@ import numpy as np
 import torch
 from torch import nn
 
-from workbench.errors import ModelFormatError, ModelNotFoundError, UnsafeModelError
+from workbench.errors import ModelFormatError, ModelNotFoundError
 from workbench.folders import WEIGHTS, inside, load_state, read_json
 from workbench.models.base import Features, InputModule, Module
-from workbench.models.word_tokenizers import TOKENIZERS, WhitespaceTokenizer, WordTokenizer, weights_of, word_rows
+from workbench.models.types import trusted
+from workbench.models.word_tokenizers import TOKENIZERS, WhitespaceTokenizer, WordTokenizer
 from workbench.tokens import IntArray, TokenRows
 
-__all__ = ["WordEmbeddings", "WordWeights"]
+__all__ = ["BoW", "WordEmbeddings", "WordWeights"]
 
 logger = logging.getLogger(__name__)
 
 
-class WordEmbeddings(InputModule):
+class _WordBlock(InputModule):
+    """A first block that reads the numbers of the known words from ``tokenizer``, a ``WordTokenizer``."""
+
+    def token_rows(self, texts: list[Any]) -> TokenRows:
+        """The numbers of the known words of each text."""
+        rows = [self.tokenizer.tokenize(text) for text in texts]
+        kept = [row[: self.max_seq_length] for row in rows]
+        starts = np.cumsum([0, *map(len, kept)])
+        cut = np.array([len(row) > len(part) for row, part in zip(rows, kept, strict=True)], bool)
+        return TokenRows({"input_ids": np.fromiter(chain.from_iterable(kept), np.int32, starts[-1])}, starts, cut)
+
+    def token_counts(self, texts: list[str]) -> IntArray:
+        """Known words per text before anything is cut."""
+        return np.array([len(self.tokenizer.tokenize(text)) for text in texts], np.int64)
+
+
+class WordEmbeddings(_WordBlock):
     """One vector per word, whatever stands around it; a pooling block makes one of them.
 
     Args:
@@ -47,14 +65,6 @@ class WordEmbeddings(InputModule):
         self.update_embeddings, self.max_seq_length = update_embeddings, max_seq_length
         self.emb_layer = nn.Embedding(len(table), table.shape[1], _weight=table.clone())
         self.emb_layer.weight.requires_grad_(update_embeddings)
-
-    def token_rows(self, texts: list[Any]) -> TokenRows:
-        """The numbers of the known words of each text."""
-        return word_rows(self.tokenizer, texts, self.max_seq_length)
-
-    def token_counts(self, texts: list[str]) -> IntArray:
-        """Known words per text before anything is cut."""
-        return word_rows(self.tokenizer, texts, None).lengths
 
     def collate(self, rows: TokenRows, index: IntArray) -> Features:
         """Return one padded batch: ``input_ids``, ``attention_mask`` (rows, words) and ``sentence_lengths`` (rows,)."""
@@ -92,10 +102,7 @@ class WordEmbeddings(InputModule):
             ModelFormatError: files are missing, damaged, or do not fit each other.
         """
         config = read_json(input_path, cls.config_file)
-        name = config.get("tokenizer_class")
-        if not isinstance(name, str) or name not in TOKENIZERS:
-            raise UnsafeModelError(f"{input_path} asks for the tokenizer {name!r}; known are: {', '.join(TOKENIZERS)}.")
-        tokenizer = TOKENIZERS[name].load(str(input_path))
+        tokenizer = trusted("tokenizer", config.get("tokenizer_class"), TOKENIZERS).load(str(input_path))
         table, words = load_state(input_path).get("emb_layer.weight"), len(list(tokenizer.get_vocab()))
         if table is None or table.ndim != 2 or len(table) < words:
             shape = "is missing" if table is None else f"has shape {tuple(table.shape)}"
@@ -129,14 +136,12 @@ class WordEmbeddings(InputModule):
             with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf8") as lines:
                 for line in lines:
                     word, *numbers = line.rstrip().split(item_separator)
-                    if not vectors and len(numbers) > 1:
-                        vectors.append(np.zeros(len(numbers), np.float32))
-                    if not vectors or len(numbers) != len(vectors[0]):
+                    if len(numbers) == len(vectors[0]) if vectors else len(numbers) > 1:
+                        vectors.append(np.array(numbers, np.float32))
+                        words.append(word)
+                    else:
                         skipped += bool(vectors)
-                        continue
-                    vectors.append(np.array(numbers, np.float32))
-                    words.append(word)
-                    if max_vocab_size and len(words) > max_vocab_size:
+                    if len(vectors) == max_vocab_size:
                         break
         except (ValueError, OSError, EOFError) as error:
             raise ModelFormatError(f"{path}: after {words[-1]!r} comes no word with its numbers: {error}") from error
@@ -146,7 +151,7 @@ class WordEmbeddings(InputModule):
             logger.warning("%s: %d lines with another count of numbers were left out.", path, skipped)
         tokenizer = WhitespaceTokenizer() if tokenizer is None else tokenizer
         tokenizer.set_vocab(words)
-        return cls(tokenizer, np.stack(vectors), update_embeddings)
+        return cls(tokenizer, np.stack([np.zeros_like(vectors[0]), *vectors]), update_embeddings)
 
 
 class WordWeights(Module):
@@ -163,7 +168,7 @@ class WordWeights(Module):
     def __init__(self, vocab: Iterable[str], word_weights: dict[str, float], unknown_word_weight: float = 1) -> None:
         super().__init__()
         self.vocab, self.word_weights, self.unknown_word_weight = list(vocab), word_weights, unknown_word_weight
-        weights = torch.tensor(weights_of(self.vocab, word_weights, unknown_word_weight)).unsqueeze(1)
+        weights = torch.tensor(_weights(self.vocab, word_weights, unknown_word_weight)).unsqueeze(1)
         self.emb_layer = nn.Embedding(len(self.vocab), 1, _weight=weights)
 
     def forward(self, features: Features, **kwargs: Any) -> Features:
@@ -177,3 +182,51 @@ class WordWeights(Module):
         """Read trained weights where the folder has them; earlier versions keep the configuration only."""
         if any(inside(folder, name).is_file() for name in WEIGHTS):
             super().load_weights(folder)
+
+
+class BoW(_WordBlock):
+    """Bag of words: one dimension per word, with how often it occurs times its weight, such as its idf. No training.
+
+    Args:
+        vocab: the words, one dimension each.
+        word_weights: weight per word; a word that is not there is looked up in lower case.
+        unknown_word_weight: the weight of all other words.
+        cumulative_term_frequency: a word that occurs n times counts n times, else once.
+    """
+
+    config_keys = ("vocab", "word_weights", "unknown_word_weight", "cumulative_term_frequency")
+
+    def __init__(
+        self,
+        vocab: Iterable[str],
+        word_weights: dict[str, float] = {},  # noqa: B006 (the published signature; never changed)
+        unknown_word_weight: float = 1,
+        cumulative_term_frequency: bool = True,
+    ) -> None:
+        super().__init__()
+        self.vocab, self.word_weights, self.unknown_word_weight = list(vocab), word_weights, unknown_word_weight
+        self.cumulative_term_frequency = cumulative_term_frequency
+        self.weights = _weights(self.vocab, word_weights, unknown_word_weight)
+        self.tokenizer = WhitespaceTokenizer(self.vocab, stop_words=())
+
+    def collate(self, rows: TokenRows, index: IntArray) -> Features:
+        """Return ``sentence_embedding``: (rows, words of the vocabulary)."""
+        ids = rows.flat(index)[0].long()
+        places = torch.arange(len(index)).repeat_interleave(torch.from_numpy(rows.lengths[index]))
+        counts = torch.zeros(len(index), len(self.vocab))
+        counts.index_put_((places, ids), torch.ones(len(ids)), accumulate=self.cumulative_term_frequency)
+        return {"sentence_embedding": counts * torch.tensor(self.weights)}
+
+    def forward(self, features: Features, **kwargs: Any) -> Features:
+        """Return the features unchanged: counting words is all there is."""
+        return features
+
+    def get_sentence_embedding_dimension(self) -> int:
+        """Words of the vocabulary."""
+        return len(self.vocab)
+
+
+def _weights(vocab: list[str], word_weights: dict[str, float], unknown: float) -> list[float]:
+    """The weight of each word: its own, else that of its lower case, else ``unknown``."""
+    known = dict(word_weights)
+    return [float(known.get(word, known.get(str.lower(word), unknown))) for word in vocab]
