@@ -1,6 +1,7 @@
 """What ``encode`` was asked for, the table its vectors go into, and the two ways of filling it: here or in workers."""
 
 import copy
+import mmap
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -22,7 +23,6 @@ from workbench.tokens import IntArray
 
 __all__ = [
     "OUTPUT_VALUES",
-    "PRECISIONS",
     "STREAM",
     "Options",
     "Parallel",
@@ -37,8 +37,8 @@ __all__ = [
 ]
 
 Precision = Literal["float32", "int8", "uint8", "binary", "ubinary"]
-PRECISIONS = dict.fromkeys(("float32", "int8", "uint8", "binary", "ubinary"))
 OUTPUT_VALUES = {"sentence_embedding": None, "token_embeddings": None, None: None}
+_LET_GO = getattr(mmap, "MADV_DONTNEED", 0)  # not every system has it
 STREAM = 65_536  # texts of a generator that are held at a time
 
 
@@ -62,12 +62,18 @@ class Table:
     def __init__(self, rows: int, out: npt.NDArray[Any] | None, to_tensor: bool) -> None:
         self.rows, self.out, self.to_tensor = rows, out, to_tensor
         self.data: Any = None
+        self._written = 0  # rows since the pages of a memory-mapped table were let go
 
     def write(self, rows: IntArray, vectors: Any) -> None:
         """Put vectors into the given rows."""
         if self.data is None:
             self.data = self._make(vectors)
         self.data[torch.from_numpy(rows) if self.to_tensor else rows] = vectors
+        self._written += len(rows)
+        if self._written >= SLICE and isinstance(self.out, np.memmap) and self.out.mode in ("r+", "w+") and _LET_GO:
+            # The pages are in the file; let go of them, so that a large table does not fill this process's memory.
+            self.out._mmap.madvise(_LET_GO)  # type: ignore[attr-defined]
+            self._written = 0
 
     def _make(self, vectors: Any) -> Any:
         shape = (self.rows, *vectors.shape[1:])

@@ -19,7 +19,6 @@ from workbench.batching import SLICE, Batch, outputs
 from workbench.devices import batch_to_device, pick_device, token_budget
 from workbench.encoding import (
     OUTPUT_VALUES,
-    PRECISIONS,
     STREAM,
     Options,
     Parallel,
@@ -39,7 +38,7 @@ from workbench.models.base import Features, InputModule
 from workbench.persist import ModelConfig, load_modules, read_config, save_modules
 from workbench.pool import WorkerPool
 from workbench.progress import track
-from workbench.quantization import quantize_embeddings
+from workbench.quantization import PRECISIONS, quantize_embeddings
 from workbench.similarity import SimilarityFunction
 from workbench.texts import as_texts, is_stream, iter_texts, slices, unique
 from workbench.tokens import IntArray
