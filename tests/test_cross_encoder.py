@@ -462,7 +462,7 @@ def test_worker_processes_give_the_same_scores_and_a_failing_one_is_an_error(cla
         with pytest.warns(TruncationWarning, match="1 of 1"):
             classifier.predict([("a man", "a dog " * 50)], pool=pool)
         with pytest.raises(WorkerError, match="worker 0 on cpu"):
-            classifier.predict(PAIRS, batch_size="many", pool=pool)
+            list(pool.map([PAIRS], None))  # without options, which raises there
         pool._workers[0].process.kill()
         with pytest.raises(WorkerError, match="died"):
             classifier.predict(PAIRS, pool=pool)

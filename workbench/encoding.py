@@ -5,6 +5,7 @@ import mmap
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Any, Literal
 
 import numpy as np
@@ -37,7 +38,7 @@ __all__ = [
 ]
 
 Precision = Literal["float32", "int8", "uint8", "binary", "ubinary"]
-OUTPUT_VALUES = {"sentence_embedding": None, "token_embeddings": None, None: None}
+OUTPUT_VALUES = ("sentence_embedding", "token_embeddings", None)
 _LET_GO = getattr(mmap, "MADV_DONTNEED", 0)  # not every system has it
 STREAM = 65_536  # texts of a generator that are held at a time
 
@@ -53,6 +54,14 @@ class Options:
     precision: str = "float32"  # binary precisions are packed batch by batch, the others at the end
     to_tensor: bool = False
     show: bool | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.prompt, str):
+            raise TypeError(f"prompt must be a string, not {type(self.prompt).__name__}.")
+        for name, value in (("batch_size", self.batch_size), ("truncate_dim", self.truncate_dim)):
+            if value is not None and (not isinstance(value, Integral) or value < 1):
+                raise ValueError(f"{name} must be a whole number above 0, or None; not {value!r}.")
+
     task: str | None = None  # the route to take where blocks have routes
 
 
@@ -93,6 +102,8 @@ class Table:
 
 def check_out(out: npt.NDArray[Any], shape: tuple[int, ...], dtype: npt.DTypeLike) -> None:
     """Raise ``ValueError`` unless ``out`` has room for vectors of this shape and type; it may have more rows."""
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"out must be a numpy array, such as a np.memmap, not {type(out).__name__}.")
     if out.shape[1:] != shape[1:] or len(out) < shape[0]:
         raise ValueError(f"out has shape {out.shape}; these vectors need {shape}.")
     # Floats may be rounded to fewer bits; codes that did not fit would turn into other codes.

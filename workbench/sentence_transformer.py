@@ -126,6 +126,8 @@ class SentenceTransformer(nn.Sequential, Parallel):
         if folder is not None:
             self.module_kwargs = kwargs
         self.prompts = {**config.prompts, **(prompts or {})}
+        if not all(isinstance(text, str) for text in self.prompts.values()):
+            raise TypeError(f"prompts must be a table of strings, not {prompts!r:.100}.")
         self.default_prompt_name = default_prompt_name or config.default_prompt_name
         if self.default_prompt_name is not None:
             choose("default prompt name", self.default_prompt_name, self.prompts)
@@ -429,7 +431,9 @@ class SentenceTransformer(nn.Sequential, Parallel):
         return input
 
     def _first_module(self) -> Any:
-        return next(iter(self), None)
+        if not len(self):
+            raise ValueError("This model has no blocks. Make it with model_name_or_path or modules.")
+        return self[0]
 
     def tokenize(self, texts: list[Any]) -> Features:
         """Return one padded batch of features for texts."""

@@ -1,6 +1,6 @@
 """One normaliser for everything a person may pass as texts: a list, a column, an array, a generator."""
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Hashable, Iterable, Iterator, KeysView, Mapping, Sequence, Set
 from itertools import islice
 from typing import Any
 
@@ -34,8 +34,10 @@ def as_texts(inputs: Any, *, accept: tuple[type, ...] = (), name: str = "sentenc
 
 def iter_texts(inputs: Any, *, accept: tuple[type, ...] = (), name: str = "sentences") -> Iterator[Any]:
     """Yield the checked texts of an iterable one by one; see ``as_texts``."""
-    if isinstance(inputs, (bytes, bytearray, Mapping, Set)) or not isinstance(inputs, Iterable):
-        hint = " Its order is not defined: pass a list." if isinstance(inputs, (Mapping, Set)) else ""
+    unordered = isinstance(inputs, (Mapping, Set)) and not isinstance(inputs, KeysView)
+    axes = getattr(inputs, "ndim", 1)  # a table of pandas would give the names of its columns
+    if unordered or axes != 1 or isinstance(inputs, (bytes, bytearray)) or not isinstance(inputs, Iterable):
+        hint = " Its order is not defined: pass a list." if unordered else " Pass one column of it." if axes > 1 else ""
         raise TextTypeError(f"{name} must be a string or an iterable of strings, not {_describe(inputs)}.{hint}")
     for index, text in enumerate(inputs):
         check_text(text, index, accept)
