@@ -36,19 +36,12 @@ class _Group(TyperGroup):
 app = typer.Typer(cls=_Group, no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+@app.callback(invoke_without_command=True)
+def main(version: Annotated[bool, typer.Option("--version", help="Show the version and stop.")] = False) -> None:
+    """Sentence Workbench: encode, compare, search and explore sentences in Jupyter."""
+    if version:
         typer.echo(f"Sentence Workbench {__version__}")
         raise typer.Exit
-
-
-@app.callback()
-def main(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and stop.")
-    ] = False,
-) -> None:
-    """Sentence Workbench: encode, compare, search and explore sentences in Jupyter."""
 
 
 @app.command()
@@ -61,10 +54,8 @@ def lab(
     require("jupyterlab", extra="lab")
     target = (notebook or _HERE.parent / "notebooks" / "00_quickstart.ipynb").resolve()
     if not target.exists():
-        raise WorkbenchError(
-            f"There is no notebook at {target}. "
-            + ("Check the path." if notebook else "Clone the project and run this inside it, or name a notebook.")
-        )
+        advice = "Check the path." if notebook else "Clone the project and run this inside it, or name a notebook."
+        raise WorkbenchError(f"There is no notebook at {target}. {advice}")
     folder = target if target.is_dir() else target.parent
     root = Path.cwd() if folder.is_relative_to(Path.cwd()) else folder
     arguments = [

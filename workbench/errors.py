@@ -15,18 +15,9 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 __all__ = [
-    "Cancelled",
-    "ChoiceError",
-    "DependencyError",
-    "ModelFormatError",
-    "ModelNotFoundError",
-    "TextTypeError",
-    "TruncationWarning",
-    "UnsafeModelError",
-    "WorkbenchError",
-    "WorkerError",
-    "choose",
-]
+    "Cancelled", "ChoiceError", "DependencyError", "ModelFormatError", "ModelNotFoundError", "TextTypeError",
+    "TruncationWarning", "UnsafeModelError", "WorkbenchError", "WorkerError", "choose",
+]  # fmt: skip
 
 _T = TypeVar("_T")
 

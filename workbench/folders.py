@@ -17,17 +17,9 @@ import torch
 from workbench.errors import ModelFormatError, UnsafeModelError
 
 __all__ = [
-    "MAX_JSON_BYTES",
-    "WEIGHTS",
-    "check_links",
-    "inside",
-    "load_state",
-    "read_json",
-    "save_state",
-    "warn_pickle",
-    "write_atomically",
-    "write_json",
-]
+    "MAX_JSON_BYTES", "WEIGHTS", "check_links", "inside", "load_state", "read_json", "save_state", "warn_pickle",
+    "write_atomically", "write_json",
+]  # fmt: skip
 
 MAX_JSON_BYTES = 32 * 2**20  # configuration files are a few kB; vocabularies in JSON reach some MB
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")

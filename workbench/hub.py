@@ -222,10 +222,9 @@ def _cached(repo: str, revision: str | None, cache: str | Path | None) -> tuple[
         folder = Path(lookup(allow_patterns=[]))
         files = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
         weights = Counter(re.findall(r"(?m)^(.*?)(?:-\d+-of-(\d+))?\.(?:safetensors|bin)$", "\n".join(files)))
-        if not {"modules.json", "config.json"} & set(files):
-            return None, "has no modules.json or config.json"
-        if not weights or any(found < int(shards or 1) for (_, shards), found in weights.items()):
-            return None, "has not all its weights"
+        short = not weights or any(found < int(shards or 1) for (_, shards), found in weights.items())
+        if short or not {"modules.json", "config.json"} & set(files):
+            return None, "lacks weights or configuration"
         lookup(ignore_patterns=_unwanted(files))  # complains when a listed file is missing
     except (OSError, ValueError):
         return folder, "is not there" if folder is None else "is not complete"

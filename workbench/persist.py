@@ -15,15 +15,8 @@ from workbench.models.base import Module
 from workbench.models.types import module_class, type_name
 
 __all__ = [
-    "CONFIG",
-    "FORMAT_VERSION",
-    "Entry",
-    "ModelConfig",
-    "load_modules",
-    "read_config",
-    "read_entries",
-    "save_modules",
-]
+    "CONFIG", "FORMAT_VERSION", "Entry", "ModelConfig", "load_modules", "read_config", "read_entries", "save_modules",
+]  # fmt: skip
 
 CONFIG = "config_sentence_transformers.json"
 FORMAT_VERSION = "3.4.1"  # the layout that every release of the reference reads

@@ -1,9 +1,8 @@
-"""What the rooms above ask of each other, as structural types: something that embeds, that scores, that finds."""
+"""What the rooms above ask of each other, as structural types: something that embeds, that scores."""
 
-from collections.abc import Iterable
 from typing import Any, Protocol, runtime_checkable
 
-__all__ = ["Embeds", "Index", "Scores"]
+__all__ = ["Embeds", "Scores"]
 
 
 @runtime_checkable
@@ -20,16 +19,3 @@ class Scores(Protocol):
 
     def predict(self, sentences: Any, *args: Any, **kwargs: Any) -> Any:
         """Return one score, or one row of scores, per pair: (pairs,) or (pairs, labels)."""
-
-
-class Index(Protocol):
-    """Finds the nearest vectors."""
-
-    def add(self, ids: Iterable[Any], vectors: Any) -> None:
-        """Take in one vector per id: (ids, dimensions)."""
-
-    def search(self, queries: Any, k: int) -> Any:
-        """Return the ``k`` best ids and scores per query, best first."""
-
-    def save(self, path: Any) -> None:
-        """Write the index to ``path``."""

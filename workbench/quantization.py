@@ -14,13 +14,7 @@ _logger = logging.getLogger(__name__)
 
 _Array = npt.NDArray[Any]
 
-PRECISIONS: dict[str, type[np.generic]] = {
-    "float32": np.float32,
-    "int8": np.int8,
-    "uint8": np.uint8,
-    "binary": np.int8,
-    "ubinary": np.uint8,
-}
+PRECISIONS = {"float32": np.float32, "int8": np.int8, "uint8": np.uint8, "binary": np.int8, "ubinary": np.uint8}
 """The precisions there are, and the type of number that each is stored in."""
 
 

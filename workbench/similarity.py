@@ -155,8 +155,7 @@ def _tensor(vectors: Any) -> Tensor:
     if isinstance(vectors, Tensor):
         return vectors
     if isinstance(vectors, np.ndarray) and vectors.dtype != object:
-        usable = vectors.flags.writeable and vectors.flags.c_contiguous  # torch shares no other array
-        return torch.from_numpy(vectors if usable else vectors.copy())
+        return torch.from_numpy(np.require(vectors, requirements=["C", "W"]))  # torch shares no other array
     rows = list(vectors)
     if rows and isinstance(rows[0], (Tensor, np.ndarray)):
         return torch.stack([_tensor(row) for row in rows])
