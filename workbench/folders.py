@@ -5,12 +5,12 @@ import json
 import os
 import shutil
 import sys
-import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import torch
 
@@ -146,10 +146,10 @@ def write_atomically(target: str | Path) -> Iterator[Path]:
     if Path.cwd().is_relative_to(target):
         raise ValueError(f"{target} is the working directory or holds it. Save to a folder of its own.")
     target.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    fresh = target.with_name(f".{target.name}.{uuid4().hex}")
+    fresh.mkdir()
     try:
         yield fresh
-        fresh.chmod(0o777 & ~_umask())
         if target.exists():
             _keep_others(target, fresh)
             _swap(fresh, target)  # what was in target is removed below
@@ -200,9 +200,3 @@ def _modules(folder: Path) -> list[dict[str, Any]]:
         if isinstance(entries, list)
         else []
     )
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -36,7 +36,6 @@ class ModelConfig:
 class Entry:
     """One line of modules.json."""
 
-    idx: int
     name: str
     path: str
     type: str
@@ -95,13 +94,7 @@ def read_entries(folder: Path) -> list[Entry]:
     raw = read_json(folder, "modules.json", list)
     try:
         entries = [
-            Entry(
-                line.get("idx", n),
-                str(line.get("name", n)),
-                line.get("path", ""),
-                line["type"],
-                tuple(line.get("kwargs", ())),
-            )
+            Entry(str(line.get("name", n)), line.get("path", ""), line["type"], tuple(line.get("kwargs", ())))
             for n, line in enumerate(raw)
         ]
         if not all(isinstance(entry.path, str) and isinstance(entry.type, str) for entry in entries):
@@ -137,8 +130,6 @@ def _load_module(cls: Any, root: Path, path: Path, subfolder: str, options: dict
     if issubclass(cls, Transformer):
         return cls.load(path, **options)
     if issubclass(cls, Module):
-        if not path.is_dir() and not cls.config_keys:
-            return cls()  # a block without settings (Normalize) may come without a folder
         return cls.load(path)
     if "subfolder" in inspect.signature(cls.load).parameters:  # a user's block written for newer releases
         return cls.load(str(root), subfolder=subfolder)

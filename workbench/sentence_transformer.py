@@ -408,17 +408,13 @@ class SentenceTransformer(nn.Sequential, Parallel):
         normalize_embeddings: bool = False,
     ) -> npt.NDArray[Any]:
         """Encode with a pool of worker processes; the older name of ``encode(pool=...)``."""
-        vectors: npt.NDArray[Any] = self.encode(
-            sentences,
-            prompt_name,
-            prompt,
-            batch_size,
-            show_progress_bar,
-            precision=precision,
-            normalize_embeddings=normalize_embeddings,
-            pool=pool,
-            chunk_size=chunk_size,
-        )
+        shown = (prompt_name, prompt, batch_size, show_progress_bar)
+        how: dict[str, Any] = {
+            "precision": precision,
+            "normalize_embeddings": normalize_embeddings,
+            "chunk_size": chunk_size,
+        }
+        vectors: npt.NDArray[Any] = self.encode(sentences, *shown, pool=pool, **how)
         return vectors
 
     # ── the model as blocks ───────────────────────────────────────────────────────────────────────────────────────
