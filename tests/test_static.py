@@ -88,10 +88,11 @@ def test_tokens_that_span_words_are_found():
 
 
 def test_the_word_table_is_emptied_before_it_grows_too_large(block, monkeypatch):
-    monkeypatch.setattr("workbench.models.static._CACHED_CHARACTERS", 10)
-    for text in SENTENCES:
+    monkeypatch.setattr("workbench.models.static._REMEMBERED", 10)
+    for text in [*SENTENCES, "x" * 2_000]:
         assert block.token_rows([text]).columns["input_ids"].tolist() == ids(block, text)
-        assert sum(map(len, block._words)) <= 10 + len(text)
+        assert len(block._words) <= 10
+    assert not block._words
 
 
 def test_ten_threads_give_the_vectors_of_one(block):
@@ -196,6 +197,7 @@ def test_distillation_takes_a_folder_drops_tokens_adds_phrases_and_weighs_by_ran
     weight = 1e-4 / (1e-4 + share / share.sum())
     expected = plain.embedding.weight.detach().numpy() * weight[:, None]
     assert np.abs(block.embedding.weight.detach().numpy() - expected).max() < 1e-6
+    assert (expected[vocab["[UNK]"]] == 0).all()
 
 
 def test_kept_tokens_are_numbered_anew_and_special_tokens_stay():

@@ -22,7 +22,7 @@ from workbench.tokens import IntArray, TokenRows, pack
 
 __all__ = ["StaticEmbedding", "keep_tokens"]
 
-_CACHED_CHARACTERS = 4_000_000  # words remembered with their token ids: about 100 MB at most
+_REMEMBERED = 100_000  # words kept with their token ids: about 40 MB
 
 
 class StaticEmbedding(InputModule):
@@ -41,6 +41,7 @@ class StaticEmbedding(InputModule):
     """
 
     max_seq_length = float("inf")  # type: ignore[assignment]
+    padded = False
 
     def __init__(
         self,
@@ -70,9 +71,8 @@ class StaticEmbedding(InputModule):
     @tokenizer.setter
     def tokenizer(self, tokenizer: Any) -> None:
         self._tokenizer = _plain(tokenizer)
-        self._by_word = _splits_at_spaces(self._tokenizer)
+        self._splitter = _splitter(self._tokenizer)
         self._words: dict[str, list[int]] = {}  # token ids of the words met so far
-        self._characters = 0
 
     def forward(self, features: Features, **kwargs: Any) -> Features:
         """Add ``sentence_embedding``, (texts, dimension)."""
@@ -86,16 +86,18 @@ class StaticEmbedding(InputModule):
     def token_rows(self, texts: list[str]) -> TokenRows:
         """Tokenise ``texts`` without special tokens; words met before are looked up, ten times faster than anew."""
         texts = clean(texts)
-        if not self._by_word:
+        if self._splitter is None:
             return pack(self.tokenizer.encode_batch_fast(texts, add_special_tokens=False))
-        if self._characters > _CACHED_CHARACTERS:
-            self._words, self._characters = {}, 0
         known = self._words  # words are only ever added to this table, so threads can share it without a lock
         rows = [text.split(" ") for text in texts]
-        if new := list(set(chain.from_iterable(rows)).difference(known)):
-            encodings = self.tokenizer.encode_batch_fast(new, add_special_tokens=False)
-            known.update(zip(new, (encoding.ids for encoding in encodings), strict=True))
-            self._characters += sum(map(len, new))
+        if new := set(chain.from_iterable(rows)).difference(known):
+            parts = {word: self._splitter.split(word) for word in new}
+            fresh = list(set(chain.from_iterable(parts.values())).difference(known))
+            encodings = self.tokenizer.encode_batch_fast(fresh, add_special_tokens=False)
+            known.update(zip(fresh, (encoding.ids for encoding in encodings), strict=True))
+            known.update((word, [id_ for part in parts[word] for id_ in known[part]]) for word in new)
+            if len(known) + sum(map(len, new)) // 100 > _REMEMBERED:
+                self._words = {}
         pieces = [known[word] for word in chain.from_iterable(rows)]
         ends = np.cumsum([0, *map(len, pieces)])
         ids = np.fromiter(chain.from_iterable(pieces), np.int32, int(ends[-1]))
@@ -179,7 +181,7 @@ class StaticEmbedding(InputModule):
             share = 1 / rank / (1 / rank).sum()
             weight = rank.log() if sif_coefficient is None else sif_coefficient / (sif_coefficient + share)
             vectors = vectors * weight[:, None]
-        return cls(tokenizer, vectors)
+        return cls(tokenizer, _without_unknown(vectors, tokenizer))
 
 
 def keep_tokens(tokenizer: Tokenizer, keep: Callable[[str], bool]) -> tuple[Tokenizer, IntArray]:
@@ -236,6 +238,11 @@ def _join(state: dict[str, Tensor], tokenizer: Tokenizer) -> Tensor:
         vectors = vectors[state["mapping"].long()]
     if "weights" in state:
         vectors = vectors * state["weights"].float()[:, None]
+    return _without_unknown(vectors, tokenizer)
+
+
+def _without_unknown(vectors: Tensor, tokenizer: Tokenizer) -> Tensor:
+    """The vectors with that of the unknown token set to zero: it says nothing about a text."""
     unknown = tokenizer.token_to_id(getattr(tokenizer.model, "unk_token", None) or "")
     if unknown is not None:
         vectors[unknown] = 0
@@ -254,10 +261,14 @@ def _plain(tokenizer: Any) -> Tokenizer:
     return rust
 
 
-def _splits_at_spaces(tokenizer: Tokenizer) -> bool:
-    """Whether a text's tokens are those of its words, one after the other."""
-    return (
-        isinstance(tokenizer.normalizer, normalizers.BertNormalizer)
-        and isinstance(tokenizer.pre_tokenizer, pre_tokenizers.BertPreTokenizer)
-        and not any(" " in token.content for token in tokenizer.get_added_tokens_decoder().values())
-    )
+def _splitter(tokenizer: Tokenizer) -> re.Pattern[str] | None:
+    """Where words can be cut further without changing their tokens; None where tokens depend on neighbouring words."""
+    added = tokenizer.get_added_tokens_decoder().values()
+    if (
+        not isinstance(tokenizer.normalizer, normalizers.BertNormalizer)
+        or not isinstance(tokenizer.pre_tokenizer, pre_tokenizers.BertPreTokenizer)
+        or any(token.normalized or " " in token.content for token in added)
+    ):
+        return None
+    special = sorted((re.escape(token.content) for token in added), key=len, reverse=True)
+    return re.compile("(" + "|".join([*special, r"[!-/:-@\[-`{-~\t\n\r]"]) + ")")
