@@ -1,0 +1,319 @@
+"""The similarity heatmap: how alike a model finds each two of your texts."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets as widgets
+import numpy as np
+import numpy.typing as npt
+import traitlets as tr
+
+from widgets._data import as_frame, is_data, text_columns
+from widgets._panel import Panel
+from widgets._theme import count
+from widgets.figures import SIMILARITIES, cluster_order, similarity_figure
+from workbench.errors import WorkbenchError, choose
+from workbench.texts import as_texts, clean
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+
+__all__ = ["HeatmapPanel"]
+
+_MOST_TEXTS = 2000  # 4 million cells, 21 MB for the browser
+_ORDERS = {"as given": "in the order given", "by cluster": "in an order that puts similar texts side by side"}
+_MEANINGS = {
+    "cosine": "1: the same direction, 0: nothing in common for this model",
+    "dot": "higher is more alike, and long vectors score higher; the scale fits these texts only",
+    "euclidean": "0: the same vector, further below zero: less alike; the scale fits these texts only",
+    "manhattan": "0: the same vector, further below zero: less alike; the scale fits these texts only",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """n texts, the vectors that a model gave them, and how alike these are."""
+
+    texts: list[str]
+    blank: int
+    model: str
+    function: str
+    arrangement: str
+    embeddings: npt.NDArray[np.float32]  # (n, dim)
+    similarities: npt.NDArray[np.float32]  # (n, n), in the order given
+    order: npt.NDArray[np.intp]  # (n,)
+
+    def plain(self) -> npt.NDArray[np.float32]:
+        """Return the (n, n) similarities, in the order given."""
+        return self.similarities
+
+    def figure(self) -> "go.Figure":
+        """Return the heatmap."""
+        return similarity_figure(self.texts, self.similarities, self.function, self.order)
+
+    def frame(self, limit: int | None = 1000) -> "pd.DataFrame":
+        """Return the most similar pairs, best first; with ``limit=None`` all n (n - 1) / 2 of them."""
+        import pandas as pd
+
+        first, second = np.triu_indices(len(self.texts), 1)
+        scores = self.similarities[first, second]
+        best = np.argsort(-scores, kind="stable")[:limit]
+        first, second, texts = first[best], second[best], np.array(self.texts, dtype=object)
+        numbers = {"no. 1": first + 1, "text 1": texts[first], "no. 2": second + 1, "text 2": texts[second]}
+        return pd.DataFrame({**numbers, "similarity": scores[best].astype(float)})
+
+    def caption(self) -> str:
+        """Return how to read the heatmap."""
+        return (
+            f"Each cell compares the text of its row with the text whose number stands above, by "
+            f"{SIMILARITIES[self.function]} ({_MEANINGS[self.function]}). Texts stand {_ORDERS[self.arrangement]}. "
+            "Hover over a cell for both. The score says what the model finds alike, not whether two texts agree."
+        )
+
+    def facts(self) -> dict[str, object]:
+        """Return what was compared, and with what."""
+        import workbench
+
+        number = len(self.texts)
+        others = self.similarities.sum(dtype=float) - self.similarities.trace(dtype=float)
+        return {
+            "Texts shown": f"all {count(number)}, {count(number - len(set(self.texts)))} of them repeated",
+            "Left out": f"{count(self.blank)} without text",
+            "Model": f"{self.model}, {count(self.embeddings.shape[1])} dimensions",
+            "Similarity": SIMILARITIES[self.function],
+            "Mean of two different texts": f"{others / (number * (number - 1)):.4f}",
+            "Order": self.arrangement,
+            "Made with": f"sentence-workbench {workbench.__version__}",
+        }
+
+
+class HeatmapPanel(Panel):
+    """Compare up to 2,000 texts, each with each, and see the scores as a square of colours.
+
+    Args:
+        texts: a list of texts; or a DataFrame, a ``datasets.Dataset`` or the path of a CSV, TSV, JSONL or Parquet file,
+            of which ``column`` is taken.
+        column: the column to take; "" takes the first that holds text.
+        model: name or folder of a model, or an object with ``encode(texts)``.
+        similarity: "cosine", "dot", "euclidean" or "manhattan".
+        order: "as given" or "by cluster", which puts similar texts side by side.
+        report: show figure and table in place of controls; None asks the environment variable ``WORKBENCH_REPORT``.
+
+    Attributes:
+        data: what ``column`` is taken from; assign something else to swap the texts.
+        embeddings: (n, dim) vectors of the last run, None before.
+        similarities: (n, n) scores of the last run in the order given, None before.
+    """
+
+    title = "Similarity heatmap"
+    purpose = "See which of your texts a model finds alike, and how much."
+    first_step = "Write or paste two or more texts above, one a line, and press Run."
+    inputs = ("texts", "model", "similarity", "order")
+    example = {  # noqa: RUF012 - the base class declares it as a class variable
+        "texts": [
+            "How do I reset my password?",
+            "I forgot my password and cannot log in.",
+            "Where can I see my invoices?",
+            "Please send me the invoice for March.",
+            "The app closes when I open a photo.",
+            "Opening a picture crashes the app.",
+        ]
+    }
+
+    texts = tr.Any()
+    data = tr.Any(None)
+    column = tr.Unicode("")
+    model = tr.Any("starter")
+    similarity = tr.Unicode("cosine")
+    order = tr.Unicode("as given")
+
+    def __init__(
+        self,
+        texts: Any = (),
+        *,
+        column: str = "",
+        model: Any = "starter",
+        similarity: str = "cosine",
+        order: str = "as given",
+        report: bool | None = None,
+    ) -> None:
+        given = {"data": texts} if is_data(texts) else {"texts": texts}
+        picked = {"column": column} if column else {}
+        super().__init__(report=report, model=model, similarity=similarity, order=order, **given, **picked)
+
+    @property
+    def embeddings(self) -> npt.NDArray[np.float32] | None:  # noqa: D102 - the class describes it
+        return None if self.result is None else self.result.embeddings
+
+    @property
+    def similarities(self) -> npt.NDArray[np.float32] | None:  # noqa: D102 - the class describes it
+        return None if self.result is None else self.result.similarities
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The inputs as values that JSON can hold: the texts themselves, and the name of the model."""
+        return {**self._inputs(), "model": _model_name(self.model)}
+
+    def to_frame(self, limit: int | None = 1000) -> "pd.DataFrame":
+        """Return the most similar pairs, best first; with ``limit=None`` all n (n - 1) / 2 of them."""
+        frame: pd.DataFrame = self._need().frame(limit)
+        return frame
+
+    # Inputs, from Python and from the form.
+
+    @tr.default("texts")
+    def _no_texts(self) -> list[str]:
+        return []
+
+    @tr.validate("texts")
+    def _check_texts(self, proposal: Any) -> list[str]:
+        return clean(as_texts(proposal["value"], name="texts")[0])
+
+    @tr.validate("model")
+    def _check_model(self, proposal: Any) -> Any:
+        model = proposal["value"]
+        if isinstance(model, (str, Path)):
+            return str(model)
+        if not hasattr(model, "encode"):
+            kind = type(model).__name__
+            raise WorkbenchError(f"model is of type {kind}; expected a name, a folder or an object with encode().")
+        return model
+
+    @tr.validate("similarity", "order", "column")
+    def _check_choice(self, proposal: Any) -> Any:
+        name, value = proposal["trait"].name, proposal["value"]
+        choose(name, value, {"similarity": SIMILARITIES, "order": _ORDERS, "column": self._found}[name])
+        return value
+
+    @tr.observe("data")
+    def _take_data(self, change: Any) -> None:
+        """Offer the columns that hold text; stay with the same column where there is one."""
+        self._found = text_columns(as_frame(self.data))
+        kept = self.column if self.column in self._found else next(iter(self._found))
+        self._fill(self._columns, list(self._found), kept)
+        self._columns.layout.display = ""
+        self.set_trait("column", kept)
+        self.texts = self._found[kept]
+
+    @tr.observe("column")
+    def _take_column(self, change: Any) -> None:
+        self._columns.value = self.column
+        self.texts = self._found[self.column]
+
+    @tr.observe("model")
+    def _offer_model(self, change: Any) -> None:
+        options = list(self._models.options)
+        if self.model not in [value for _, value in options]:
+            options.append((_model_name(self.model), self.model))
+        self._fill(self._models, options, self.model)
+
+    @tr.observe("texts")
+    def _write_area(self, change: Any) -> None:
+        written = [" ".join(text.splitlines()) for text in self.texts[:_MOST_TEXTS]]
+        if _lines(self._area.value) != _lines("\n".join(written)):
+            self._fill(self._area, None, "\n".join(written))
+
+    def _fill(self, control: Any, options: list[Any] | None, value: Any) -> None:
+        """Give a control new options and a value; what it shows in between is nobody's choice."""
+        self._filling = True
+        if options is not None:
+            control.options = options
+        control.value = value
+        self._filling = False
+
+    def _picked(self, name: str, value: Any) -> None:
+        if self._filling or not value:
+            return
+        try:
+            setattr(self, name, value)
+        except WorkbenchError as error:
+            self._fail(error)
+
+    def _controls(self) -> tuple[list[widgets.Widget], list[widgets.Widget]]:
+        self._found: dict[str, list[str]] = {}
+        self._filling = False
+        self._area = widgets.Textarea(description="Texts, one a line", rows=5, continuous_update=False)
+        self._columns = widgets.Dropdown(description="Column", layout={"display": "none"})
+        self._models = widgets.Dropdown(description="Model", options=_known_models(), value=self.model)
+        functions = widgets.Dropdown(description="Similarity", options=[(v, k) for k, v in SIMILARITIES.items()])
+        orders = widgets.Dropdown(description="Order", options=list(_ORDERS))
+        other = widgets.Text(description="Another model: its name or folder", continuous_update=False)
+        tr.link((self, "similarity"), (functions, "value"))
+        tr.link((self, "order"), (orders, "value"))
+        self._area.observe(lambda change: self._filling or setattr(self, "texts", _lines(change["new"])), "value")
+        self._columns.observe(lambda change: self._picked("column", change["new"]), "value")
+        self._models.observe(lambda change: self._picked("model", change["new"]), "value")
+        other.observe(lambda change: self._picked("model", change["new"].strip()), "value")
+        return [self._area, self._columns, self._models, functions, orders], [other]
+
+    # The run.
+
+    def _amount(self, inputs: dict[str, Any]) -> tuple[int, str]:
+        amount = sum(bool(text) and not text.isspace() for text in inputs["texts"])
+        return amount, "text" if amount == 1 else "texts"
+
+    def _compute(self, inputs: dict[str, Any]) -> Comparison:
+        from workbench.similarity import SimilarityFunction
+
+        texts, function = [text for text in inputs["texts"] if text.strip()], inputs["similarity"]
+        if len(texts) < 2:
+            raise WorkbenchError(
+                f"There {'is only one text' if texts else 'are no texts'}. Give two or more, one a line."
+            )
+        if len(texts) > _MOST_TEXTS:
+            raise WorkbenchError(
+                f"There are {count(len(texts))} texts; a heatmap shows {count(_MOST_TEXTS)} at most. "
+                f"Give fewer, for example data.sample({_MOST_TEXTS}, random_state=0)."
+            )
+        model = inputs["model"]
+        embeddings = np.asarray((_load(model) if isinstance(model, str) else model).encode(texts), dtype=np.float32)
+        similarities = SimilarityFunction.to_similarity_fn(function)(embeddings, embeddings).numpy()
+        if not (finite := np.isfinite(similarities).all(axis=1)).all():
+            row = int(np.argmin(np.isfinite(embeddings).all(axis=1))) if not finite.any() else int(np.argmin(finite))
+            raise WorkbenchError(f"The model gave text {row + 1} a vector that is not finite. Try another model.")
+        order = cluster_order(similarities) if inputs["order"] == "by cluster" else np.arange(len(texts))
+        blank = len(inputs["texts"]) - len(texts)
+        return Comparison(texts, blank, _model_name(model), function, inputs["order"], embeddings, similarities, order)
+
+    def _code(self, inputs: dict[str, Any]) -> str:
+        texts = "".join(f"    {text!r},\n" for text in inputs["texts"] if text.strip())
+        name, function, sort = _model_name(inputs["model"]), inputs["similarity"], inputs["order"] == "by cluster"
+        return (
+            f"from widgets.figures import {'cluster_order, ' if sort else ''}similarity_figure\n"
+            f"from workbench import SentenceTransformer\n\n"
+            f"texts = [\n{texts}]\n"
+            f"model = SentenceTransformer({name!r}, similarity_fn_name={function!r})\n"
+            f"embeddings = model.encode(texts)\n"
+            f"similarities = model.similarity(embeddings, embeddings).numpy()\n"
+            f"{'order = cluster_order(similarities)' if sort else 'order = None'}\n"
+            f"figure = similarity_figure(texts, similarities, {function!r}, order)\n"
+            f"figure.show()\n"
+        )
+
+
+def _lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _model_name(model: Any) -> str:
+    return model if isinstance(model, str) else type(model).__name__
+
+
+def _known_models() -> list[tuple[str, str]]:
+    """The models for the picker."""
+    return [("starter (bundled)", "starter")]
+
+
+def _load(name: str) -> Any:
+    """Load a model once; a folder is read again each time, since it may have changed."""
+    return _load_once.__wrapped__(name) if Path(name).is_dir() else _load_once(name)
+
+
+@lru_cache(maxsize=2)
+def _load_once(name: str) -> Any:
+    from workbench import SentenceTransformer
+
+    return SentenceTransformer(name)
