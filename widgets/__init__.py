@@ -5,8 +5,11 @@ from typing import TYPE_CHECKING
 from workbench._lazy import lazy
 
 if TYPE_CHECKING:
+    from widgets._figures import cluster_order, similarity_figure
     from widgets.heatmap import HeatmapPanel
 
-__all__ = ["HeatmapPanel"]
+__all__ = ["HeatmapPanel", "cluster_order", "similarity_figure"]
 
-__getattr__, __dir__ = lazy(__name__, {"HeatmapPanel": "heatmap"})
+_HOMES = {"HeatmapPanel": "heatmap", "cluster_order": "_figures", "similarity_figure": "_figures"}
+
+__getattr__, __dir__ = lazy(__name__, _HOMES)

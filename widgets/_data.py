@@ -9,6 +9,8 @@ from workbench.errors import WorkbenchError, choose
 if TYPE_CHECKING:
     import pandas as pd
 
+__all__ = ["as_frame", "is_data", "text_columns"]
+
 
 def is_data(value: object) -> bool:
     """Whether a value is a table or a file of one, rather than texts."""
@@ -20,14 +22,14 @@ def as_frame(data: Any) -> "pd.DataFrame":
     import pandas as pd
 
     if isinstance(data, Path):
-        readers = {
+        readers: dict[str, Any] = {
             ".csv": pd.read_csv,
             ".tsv": partial(pd.read_csv, sep="\t"),
             ".jsonl": partial(pd.read_json, lines=True),
             ".parquet": pd.read_parquet,
         }
-        return choose("kind of file", data.suffix.lower(), readers)(data)
-    return data if isinstance(data, pd.DataFrame) else data.to_pandas()
+        data = choose("kind of file", data.suffix.lower(), readers)(data)
+    return pd.DataFrame(data if isinstance(data, pd.DataFrame) else data.to_pandas())
 
 
 def text_columns(frame: "pd.DataFrame") -> dict[str, list[str]]:

@@ -137,7 +137,8 @@ class Panel(widgets.VBox):
 
     def to_frame(self) -> "pd.DataFrame":
         """Return the result as a table."""
-        return self._need().frame()
+        frame: pd.DataFrame = self._need().frame()
+        return frame
 
     def to_code(self) -> str:
         """Return Python that makes the shown result (before the first run: the one to come) without the panel."""

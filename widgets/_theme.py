@@ -7,11 +7,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+__all__ = [
+    "CSS", "DIVERGING", "FONT", "INK", "SEQUENTIAL", "count", "cut", "duration", "facts", "in_figure", "in_html",
+    "ink_on", "layout", "one_line", "table", "wrap",
+]  # fmt: skip
+
 # Blue is below zero, orange above; the lightness is even on both sides, so neither looks like more.
 DIVERGING = ["rgb(0,114,178)", "rgb(127,184,220)", "rgb(255,255,255)", "rgb(240,178,122)", "rgb(213,94,0)"]
 SEQUENTIAL = "Cividis"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
-# Readable on white (4.5 : 1) and on a dark ground (4.1 : 1); inside a panel the style sheet takes the theme's own colour.
+# Readable on white (4.5 : 1) and on dark (4.1 : 1); inside a panel the style sheet takes the theme's own colour.
 INK = "#6e7781"
 CSS = f"<style>{(Path(__file__).parent / 'panel.css').read_text(encoding='utf-8')}</style>"
 
@@ -32,7 +37,8 @@ def cut(text: str, width: int = 40) -> str:
 
 def wrap(text: str, width: int = 60, lines: int = 4) -> list[str]:
     """Return a text as at most ``lines`` lines of ``width`` columns; what is left over is cut with "…"."""
-    rest, done = one_line(text, 10 * width * lines), []
+    rest = one_line(text, 10 * width * lines)
+    done: list[str] = []
     while len(done) < lines - 1 and _fit(rest, width) < len(rest):
         end = _break(rest, width)
         done.append(rest[:end].rstrip())

@@ -1,5 +1,6 @@
 """The similarity heatmap: how alike a model finds each two of your texts."""
 
+import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -11,10 +12,10 @@ import numpy.typing as npt
 import traitlets as tr
 
 from widgets._data import as_frame, is_data, text_columns
+from widgets._figures import SIMILARITIES, cluster_order, similarity_figure
 from widgets._panel import Panel
 from widgets._theme import count
-from widgets.figures import SIMILARITIES, cluster_order, similarity_figure
-from workbench.errors import WorkbenchError, choose
+from workbench.errors import TruncationWarning, WorkbenchError, choose
 from workbench.texts import as_texts, clean
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ _MEANINGS = {
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison:
+class _Comparison:
     """n texts, the vectors that a model gave them, and how alike these are."""
 
     texts: list[str]
@@ -45,6 +46,7 @@ class Comparison:
     embeddings: npt.NDArray[np.float32]  # (n, dim)
     similarities: npt.NDArray[np.float32]  # (n, n), in the order given
     order: npt.NDArray[np.intp]  # (n,)
+    cut: int = 0
 
     def plain(self) -> npt.NDArray[np.float32]:
         """Return the (n, n) similarities, in the order given."""
@@ -67,10 +69,11 @@ class Comparison:
 
     def caption(self) -> str:
         """Return how to read the heatmap."""
+        cut = f" {count(self.cut)} of the texts are longer than the model reads, and were cut." if self.cut else ""
         return (
             f"Each cell compares the text of its row with the text whose number stands above, by "
             f"{SIMILARITIES[self.function]} ({_MEANINGS[self.function]}). Texts stand {_ORDERS[self.arrangement]}. "
-            "Hover over a cell for both. The score says what the model finds alike, not whether two texts agree."
+            f"Hover over a cell for both. The score says what the model finds alike, not whether two texts agree.{cut}"
         )
 
     def facts(self) -> dict[str, object]:
@@ -82,6 +85,7 @@ class Comparison:
         return {
             "Texts shown": f"all {count(number)}, {count(number - len(set(self.texts)))} of them repeated",
             "Left out": f"{count(self.blank)} without text",
+            "Cut": f"{count(self.cut)} longer than the model reads",
             "Model": f"{self.model}, {count(self.embeddings.shape[1])} dimensions",
             "Similarity": SIMILARITIES[self.function],
             "Mean of two different texts": f"{others / (number * (number - 1)):.4f}",
@@ -185,7 +189,8 @@ class HeatmapPanel(Panel):
     @tr.validate("similarity", "order", "column")
     def _check_choice(self, proposal: Any) -> Any:
         name, value = proposal["trait"].name, proposal["value"]
-        choose(name, value, {"similarity": SIMILARITIES, "order": _ORDERS, "column": self._found}[name])
+        known: dict[str, Any] = {"similarity": SIMILARITIES, "order": _ORDERS, "column": self._found}
+        choose(name, value, known[name])
         return value
 
     @tr.observe("data")
@@ -225,7 +230,7 @@ class HeatmapPanel(Panel):
         self._filling = False
 
     def _picked(self, name: str, value: Any) -> None:
-        if self._filling or not value:
+        if self._filling:
             return
         try:
             setattr(self, name, value)
@@ -243,10 +248,10 @@ class HeatmapPanel(Panel):
         other = widgets.Text(description="Another model: its name or folder", continuous_update=False)
         tr.link((self, "similarity"), (functions, "value"))
         tr.link((self, "order"), (orders, "value"))
-        self._area.observe(lambda change: self._filling or setattr(self, "texts", _lines(change["new"])), "value")
+        self._area.observe(lambda change: self._picked("texts", _lines(change["new"])), "value")
         self._columns.observe(lambda change: self._picked("column", change["new"]), "value")
         self._models.observe(lambda change: self._picked("model", change["new"]), "value")
-        other.observe(lambda change: self._picked("model", change["new"].strip()), "value")
+        other.observe(lambda change: self._picked("model", change["new"].strip() or self.model), "value")
         return [self._area, self._columns, self._models, functions, orders], [other]
 
     # The run.
@@ -255,7 +260,7 @@ class HeatmapPanel(Panel):
         amount = sum(bool(text) and not text.isspace() for text in inputs["texts"])
         return amount, "text" if amount == 1 else "texts"
 
-    def _compute(self, inputs: dict[str, Any]) -> Comparison:
+    def _compute(self, inputs: dict[str, Any]) -> _Comparison:
         from workbench.similarity import SimilarityFunction
 
         texts, function = [text for text in inputs["texts"] if text.strip()], inputs["similarity"]
@@ -268,21 +273,26 @@ class HeatmapPanel(Panel):
                 f"There are {count(len(texts))} texts; a heatmap shows {count(_MOST_TEXTS)} at most. "
                 f"Give fewer, for example data.sample({_MOST_TEXTS}, random_state=0)."
             )
-        model = inputs["model"]
-        embeddings = np.asarray((_load(model) if isinstance(model, str) else model).encode(texts), dtype=np.float32)
+        name, model = _model_name(inputs["model"]), inputs["model"]
+        model = _load(model) if isinstance(model, str) else model
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", TruncationWarning)  # the caption says it
+            embeddings = np.asarray(model.encode(texts), dtype=np.float32)  # (n, dim)
+        limit = getattr(model, "max_seq_length", None)
+        cut = 0 if limit is None else int((model.token_counts(texts) > limit).sum())
         similarities = SimilarityFunction.to_similarity_fn(function)(embeddings, embeddings).numpy()
         if not (finite := np.isfinite(similarities).all(axis=1)).all():
             row = int(np.argmin(np.isfinite(embeddings).all(axis=1))) if not finite.any() else int(np.argmin(finite))
             raise WorkbenchError(f"The model gave text {row + 1} a vector that is not finite. Try another model.")
         order = cluster_order(similarities) if inputs["order"] == "by cluster" else np.arange(len(texts))
         blank = len(inputs["texts"]) - len(texts)
-        return Comparison(texts, blank, _model_name(model), function, inputs["order"], embeddings, similarities, order)
+        return _Comparison(texts, blank, name, function, inputs["order"], embeddings, similarities, order, cut)
 
     def _code(self, inputs: dict[str, Any]) -> str:
         texts = "".join(f"    {text!r},\n" for text in inputs["texts"] if text.strip())
         name, function, sort = _model_name(inputs["model"]), inputs["similarity"], inputs["order"] == "by cluster"
         return (
-            f"from widgets.figures import {'cluster_order, ' if sort else ''}similarity_figure\n"
+            f"from widgets import {'cluster_order, ' if sort else ''}similarity_figure\n"
             f"from workbench import SentenceTransformer\n\n"
             f"texts = [\n{texts}]\n"
             f"model = SentenceTransformer({name!r}, similarity_fn_name={function!r})\n"
@@ -303,8 +313,11 @@ def _model_name(model: Any) -> str:
 
 
 def _known_models() -> list[tuple[str, str]]:
-    """The models for the picker."""
-    return [("starter (bundled)", "starter")]
+    """The models of the picker: those that are on this machine."""
+    from workbench import hub, registry
+
+    here = [row for row in registry.MODELS.values() if row.kind == "bi-encoder" and hub.available(row.name)]
+    return [(f"{row.name.rpartition('/')[2]} ({row.note})", row.name) for row in here]
 
 
 def _load(name: str) -> Any:

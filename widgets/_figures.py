@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SIMILARITIES", "cluster_order", "similarity_figure"]
 
-Matrix = npt.NDArray[np.floating[Any]]
+_Matrix = npt.NDArray[np.floating[Any]]
 
 SIMILARITIES = {
     "cosine": "cosine similarity",
@@ -26,7 +26,7 @@ _WRITTEN = 12  # up to so many texts, the value stands in each cell
 _SIDE = 460  # pixels of the square of cells
 
 
-def cluster_order(similarities: Matrix) -> npt.NDArray[np.intp]:
+def cluster_order(similarities: _Matrix) -> npt.NDArray[np.intp]:
     """Return an order of the rows of an (n, n) similarity matrix that puts similar ones side by side.
 
     The order is that of the leaves of a tree of average linkage; up to 200 rows its branches are turned so that
@@ -42,7 +42,7 @@ def cluster_order(similarities: Matrix) -> npt.NDArray[np.intp]:
 
 
 def similarity_figure(
-    texts: Sequence[str], similarities: Matrix, function: str = "cosine", order: npt.NDArray[np.intp] | None = None
+    texts: Sequence[str], similarities: _Matrix, function: str = "cosine", order: npt.NDArray[np.intp] | None = None
 ) -> "go.Figure":
     """Draw the (n, n) similarities of n texts as a square of colours, with rows and columns in ``order``.
 
@@ -58,18 +58,19 @@ def similarity_figure(
     low, high, ticks = _scale(values, function)
     digits = 2 if max(-low, high) < 10 else 1 if max(-low, high) < 1000 else 0
     colours = DIVERGING if low == -high else SEQUENTIAL
-    height = min(80 * number, _SIDE) + 156
+    height = min(80 * number, _SIDE) + 140
     # A category's name is the text that its row shows on hover, so that n texts travel to the browser and not n².
     names = [f"<b>{row + 1}</b>  {'<br>'.join(map(in_figure, wrap(texts[row])))}" for row in order]
+    gap = 1 if number <= 60 else 0
+    legend = go.heatmap.ColorBar(
+        orientation="h", thickness=10, lenmode="pixels", len=360, outlinewidth=0,
+        xref="container", x=0, xanchor="left", xpad=40, yref="container", y=1 - 62 / height, yanchor="top", ypad=0,
+        tickvals=list(ticks), ticktext=list(ticks.values()), tickfont_size=12,
+    )  # fmt: skip
     heatmap = go.Heatmap(
-        z=values, x=names, y=names, zmin=low, zmax=high, colorscale=colours,
-        xgap=number <= 60, ygap=number <= 60,
+        z=values, x=names, y=names, zmin=low, zmax=high, colorscale=colours, colorbar=legend,
+        xgap=gap, ygap=gap,
         hovertemplate=f"%{{y}}<br>%{{x}}<br><b>{measure} %{{z:.{digits}f}}</b><extra></extra>",
-        colorbar=dict(
-            orientation="h", thickness=10, lenmode="pixels", len=360, outlinewidth=0,
-            xref="container", x=0, xanchor="left", xpad=40, yref="container", y=1 - 82 / height, yanchor="top", ypad=0,
-            tickvals=list(ticks), ticktext=list(ticks.values()), tickfont_size=12,
-        ),
     )  # fmt: skip
     figure = go.Figure(heatmap)
     if number <= _WRITTEN:
@@ -78,23 +79,25 @@ def similarity_figure(
         grid = np.array(names, dtype=object)
         figure.add_scatter(
             x=np.tile(grid, number), y=np.repeat(grid, number), mode="text", hoverinfo="skip",
-            text=[_number(value, digits) for value in cells],
+            text=[_number(float(value), digits) for value in cells],
             textfont={"size": 13, "color": [ink_on(shade) for shade in shades]},
         )  # fmt: skip
-    square = {"type": "category", "constrain": "domain", "showgrid": False, "zeroline": False, "tickfont": {"size": 12}}
+    axis = {"type": "category", "constrain": "domain", "showgrid": False, "ticks": "", "tickfont": {"size": 12}}
     rows, columns = _spread(number, 26), _spread(number, 345 // (10 + 7 * len(str(number))))
     labels = [f"\u2068{in_figure(cut(texts[order[place]]))}\u2069  <b>{order[place] + 1}</b>" for place in rows]
     figure.update_layout(
-        layout(_finding(texts, similarities, digits), height, {"l": 10, "r": 10, "t": 144, "b": 12, "pad": 4}),
-        xaxis=dict(square, side="top", constraintoward="left", tickangle=0, tickvals=[names[place] for place in columns],
-                   ticktext=[f"<b>{order[place] + 1}</b>" for place in columns]),
-        yaxis=dict(square, autorange="reversed", constraintoward="top", scaleanchor="x", automargin=True,
-                   tickvals=[names[place] for place in rows], ticktext=labels),
-    )  # fmt: skip
+        layout(_finding(texts, similarities, digits), height, {"l": 10, "r": 10, "t": 128, "b": 12, "pad": 4}),
+        xaxis={**axis, "side": "top", "constraintoward": "left", "tickangle": 0},
+        yaxis={**axis, "autorange": "reversed", "constraintoward": "top", "scaleanchor": "x", "automargin": True},
+    )
+    figure.update_xaxes(
+        tickvals=[names[place] for place in columns], ticktext=[f"<b>{order[place] + 1}</b>" for place in columns]
+    )
+    figure.update_yaxes(tickvals=[names[place] for place in rows], ticktext=labels)
     return figure
 
 
-def _finding(texts: Sequence[str], similarities: Matrix, digits: int) -> str:
+def _finding(texts: Sequence[str], similarities: _Matrix, digits: int) -> str:
     """The title: which two texts are most alike."""
     apart = np.where(np.tri(len(texts), dtype=bool), -np.inf, similarities)
     first, second = (int(place) for place in np.unravel_index(np.argmax(apart), apart.shape))
@@ -103,7 +106,7 @@ def _finding(texts: Sequence[str], similarities: Matrix, digits: int) -> str:
     return f"<b>{finding}</b><br><span style='font-size:13px'>{pair}</span>"
 
 
-def _scale(values: Matrix, function: str) -> tuple[float, float, dict[float, str]]:
+def _scale(values: _Matrix, function: str) -> tuple[float, float, dict[float, str]]:
     """The lowest and the highest value that have a colour, and what to write beside them."""
     measure, lowest, highest = SIMILARITIES[function], float(values.min()), float(values.max())
     if function in ("euclidean", "manhattan"):
@@ -128,4 +131,4 @@ def _spread(number: int, most: int) -> range:
 
 
 def _number(value: float, digits: int) -> str:
-    return f"{round(float(value), digits) + 0.0:.{digits}f}".replace("-", "\u2212")
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "\u2212")
