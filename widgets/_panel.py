@@ -41,7 +41,7 @@ class Result(Protocol):
         """Return how to read the figure, and what it cannot show."""
 
     def facts(self) -> dict[str, object]:
-        """Return what was shown of how much, with what, and everything else that a reader may doubt."""
+        """Return the "Model", what was shown of how much, and everything else that a reader may doubt."""
 
 
 @dataclass(eq=False)
@@ -233,12 +233,11 @@ class Panel(widgets.VBox):
     def _show(self, job: _Job, result: Result) -> None:
         """Make every view of a result before the first is swapped in, so that one that fails changes nothing."""
         figure, pages, caption = result.figure(), _pages(result, self._code(job.inputs)), in_html(result.caption())
-        content = {**figure.to_dict(), "config": {"displaylogo": False, "responsive": True}}
+        content = {**figure.to_dict(), "config": {"displaylogo": False, "showSendToCloud": False, "responsive": True}}
         if self._job is not job:
             return
-        amount, unit = self._amount(job.inputs)
-        said = f"Done at {time.strftime('%H:%M:%S')}: {count(amount)} {unit} in {duration(job.seconds())}."
-        self.result, self._shown, self._done = result, job.inputs, f"<div class='wb-said'>{said}</div>"
+        said = f"Done at {time.strftime('%H:%M:%S')} in {duration(job.seconds())}, with {result.facts()['Model']}."
+        self.result, self._shown, self._done = result, job.inputs, f"<div class='wb-said'>{in_html(said)}</div>"
         self._plot.layout.height = f"{figure.layout.height}px"
         data = {"application/vnd.plotly.v1+json": content}
         self._plot.outputs = ({"output_type": "display_data", "data": data, "metadata": {}},)

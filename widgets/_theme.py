@@ -79,7 +79,7 @@ def ink_on(colour: str) -> str:
 def layout(title: str, height: int, margin: dict[str, int]) -> dict[str, Any]:
     """Return the plotly layout of every figure: transparent ground, a mode bar of reset and download only."""
     clear = "rgba(0,0,0,0)"
-    unwanted = ["zoom", "pan", "select", "lasso", "zoomin", "zoomout", "autoscale"]
+    unwanted = ["zoom", "pan", "select", "lasso", "zoomin", "zoomout", "autoscale", "sendcharttocloud"]
     at_top = {"x": 0, "xref": "container", "xanchor": "left", "y": 1, "yref": "container", "yanchor": "top"}
     return {
         "template": "none",

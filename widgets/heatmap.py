@@ -133,6 +133,7 @@ class HeatmapPanel(Panel):
     model = tr.Any("starter")
     similarity = tr.Unicode("cosine")
     order = tr.Unicode("as given")
+    _found: dict[str, list[str]]
 
     def __init__(
         self,
@@ -238,11 +239,11 @@ class HeatmapPanel(Panel):
             self._fail(error)
 
     def _controls(self) -> tuple[list[widgets.Widget], list[widgets.Widget]]:
-        self._found: dict[str, list[str]] = {}
+        self._found = {}
         self._filling = False
         self._area = widgets.Textarea(description="Texts, one a line", rows=5, continuous_update=False)
         self._columns = widgets.Dropdown(description="Column", layout={"display": "none"})
-        self._models = widgets.Dropdown(description="Model", options=_known_models(), value=self.model)
+        self._models = widgets.Dropdown(description="Model", options=_known_models())
         functions = widgets.Dropdown(description="Similarity", options=[(v, k) for k, v in SIMILARITIES.items()])
         orders = widgets.Dropdown(description="Order", options=list(_ORDERS))
         other = widgets.Text(description="Another model: its name or folder", continuous_update=False)
@@ -252,6 +253,7 @@ class HeatmapPanel(Panel):
         self._columns.observe(lambda change: self._picked("column", change["new"]), "value")
         self._models.observe(lambda change: self._picked("model", change["new"]), "value")
         other.observe(lambda change: self._picked("model", change["new"].strip() or self.model), "value")
+        self._offer_model(None)
         return [self._area, self._columns, self._models, functions, orders], [other]
 
     # The run.
