@@ -51,14 +51,17 @@ class _Job:
     inputs: dict[str, Any]
     show: Callable[["_Job", Bar], None]
     begun: float = field(default_factory=time.monotonic)
+    worked: float | None = None  # when the first progress came: loading a model says nothing of the speed
+    reported: float = 0.0
     cancelled: bool = False
-    next_report: float = 0.0
 
     def heard(self, bar: Bar) -> None:
         """Pass progress on, at most ten times a second, or stop the work."""
         self.check()
-        if time.monotonic() >= self.next_report:
-            self.next_report = time.monotonic() + 0.1
+        now = time.monotonic()
+        self.worked = self.worked or now
+        if now - self.reported > 0.1:
+            self.reported = now
             self.show(self, bar)
 
     def check(self) -> None:
@@ -204,30 +207,33 @@ class Panel(widgets.VBox):
         self._job = None
         self._run.disabled, self._cancel.disabled = False, True
         self._bar.layout.display = "none"
-        self._settle()
         if isinstance(error, (Cancelled, KeyboardInterrupt)):
             kept = " The result below is the one from before." if self.result is not None else ""
-            self._status.value = f"<div class='wb-said'>Cancelled after {duration(job.seconds())}.{kept}</div>"
-        elif error is not None:
-            self._fail(error)
+            self._settle(f"<div class='wb-said'>Cancelled after {duration(job.seconds())}.{kept}</div>")
+        else:
+            self._settle(_error_line(error) if error else "", failed=error is not None)
 
-    def _fail(self, error: BaseException) -> None:
-        self.state, self._status.value = "error", _error_line(error)
-
-    def _settle(self) -> None:
-        """Say where the panel stands, unless it is running: nothing yet, a result, or a result of other inputs."""
+    def _settle(self, said: str = "", failed: bool = False) -> None:
+        """Say where the panel stands, unless it is running: nothing yet, a result, an old result, an error."""
         if self._job is not None:
             return
         amount, unit = self._amount(inputs := self._inputs())
         self._note.value = f"{count(amount)} {unit}" if amount else ""
-        self.state = "empty" if self.result is None else "done" if inputs == self._shown else "stale"
-        self._status.value = {"empty": "", "done": self._done, "stale": _STALE}[self.state]
-        self._card.add_class("wb-old") if self.state == "stale" else self._card.remove_class("wb-old")
+        old = self.result is not None and inputs != self._shown
+        state = "error" if failed else "empty" if self.result is None else "stale" if old else "done"
+        self._card.add_class("wb-old") if old else self._card.remove_class("wb-old")
+        self._status.value = said or {"done": self._done, "stale": _STALE}.get(state, "")
+        self.state = state  # last, for whoever waits for it
+
+    def _refuse(self, error: WorkbenchError) -> None:
+        """Show what is wrong with an input that was picked in the form."""
+        self._settle(_error_line(error), failed=True)
 
     def _show_progress(self, job: _Job, bar: Bar) -> None:
         if self._job is job and bar.total:
             part, (amount, unit) = min(bar.done / bar.total, 1.0), self._amount(job.inputs)
-            left = f" · {duration(job.seconds() * (1 - part) / part)} left" if part > 0.02 else ""
+            spent = job.reported - (job.worked or 0)
+            left = f" · {duration(spent * (1 - part) / part)} left" if spent > 0.3 else ""
             self._bar.value, self._note.value = part, f"{count(round(part * amount))} of {count(amount)} {unit}{left}"
 
     def _show(self, job: _Job, result: Result) -> None:

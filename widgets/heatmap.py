@@ -236,7 +236,7 @@ class HeatmapPanel(Panel):
         try:
             setattr(self, name, value)
         except WorkbenchError as error:
-            self._fail(error)
+            self._refuse(error)
 
     def _controls(self) -> tuple[list[widgets.Widget], list[widgets.Widget]]:
         self._found = {}
