@@ -163,7 +163,7 @@ def test_a_model_that_is_named_is_loaded_and_code_without_the_panel_makes_the_sa
         names = {}
         exec(compile(panel.to_code(), "code", "exec"), names)
         np.testing.assert_allclose(names["similarities"], panel.similarities, atol=1e-6)
-        assert shown.pop().to_dict() == panel.to_figure().to_dict()
+        assert shown.pop().to_json() == panel.to_figure().to_json()
 
 
 def test_the_code_is_that_of_the_shown_result_also_when_inputs_have_changed(panel):
