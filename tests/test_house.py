@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 
 # A room imports only from its own floor and those below. CONTRIBUTING.md shows the same table.
 FLOORS = {
-    0: "_lazy _optional devices errors folders metrics progress protocols similarity texts tokens",
+    0: "_lazy _optional devices errors folders metrics progress similarity texts tokens",
     1: "models quantization",
     2: "cross_encoder encoding hub model_card persist batching pool registry sentence_transformer",
     6: "__main__ cli util",

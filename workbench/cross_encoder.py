@@ -89,27 +89,18 @@ class CrossEncoder(nn.Module, Parallel):
     ) -> None:
         super().__init__()
         target = pick_device(device)
-        root = hub.resolve(
-            model_name,
-            revision=revision,
-            token=token,
-            cache_folder=cache_dir or cache_folder,
-            local_files_only=local_files_only,
-            organization="cross-encoder",
-        )
+        where: dict[str, Any] = {"revision": revision, "token": token, "cache_folder": cache_dir or cache_folder}
+        root = hub.resolve(model_name, local_files_only=local_files_only, organization="cross-encoder", **where)
         folder, saved, named = _opened(root)
         if num_labels is None and _HEAD not in str(saved.get("architectures")):
             num_labels = 1
         trust = {"trust_remote_code": trust_remote_code}
         settings = {"num_labels": num_labels, "classifier_dropout": classifier_dropout, **trust}
         model_args = _merged(trust, automodel_args, model_kwargs)
+        tokenizer_args = _merged(trust, tokenizer_args, tokenizer_kwargs)
+        config_args = _merged(settings, config_args, config_kwargs)
         self.model, self.tokenizer = load_pretrained(
-            str(folder),
-            None,
-            model_args,
-            _merged(trust, tokenizer_args, tokenizer_kwargs),
-            _merged(settings, config_args, config_kwargs),
-            head=f"AutoModel{_HEAD}",
+            str(folder), None, model_args, tokenizer_args, config_args, head=f"AutoModel{_HEAD}"
         )
         self.max_length = max_length if max_length is not None else longest(self.config, self.tokenizer)
         usual = nn.Sigmoid() if self.num_labels == 1 else nn.Identity()

@@ -23,19 +23,9 @@ from workbench.texts import slices, unique
 from workbench.tokens import IntArray
 
 __all__ = [
-    "OUTPUT_VALUES",
-    "STREAM",
-    "Options",
-    "Parallel",
-    "Precision",
-    "Table",
-    "check_out",
-    "fill_table",
-    "prefixed",
-    "real_tokens",
-    "row_of",
-    "warn_cut",
-]
+    "OUTPUT_VALUES", "STREAM", "Options", "Parallel", "Precision", "Table", "check_out", "fill_table", "prefixed",
+    "real_tokens", "row_of", "warn_cut",
+]  # fmt: skip
 
 Precision = Literal["float32", "int8", "uint8", "binary", "ubinary"]
 OUTPUT_VALUES = ("sentence_embedding", "token_embeddings", None)

@@ -14,23 +14,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from workbench import hub
+from workbench import encoding, hub
 from workbench.batching import SLICE, Batch, outputs
 from workbench.devices import batch_to_device, pick_device, token_budget
-from workbench.encoding import (
-    OUTPUT_VALUES,
-    STREAM,
-    Options,
-    Parallel,
-    Precision,
-    Table,
-    check_out,
-    fill_table,
-    prefixed,
-    real_tokens,
-    row_of,
-    warn_cut,
-)
+from workbench.encoding import OUTPUT_VALUES, STREAM, Options, Parallel, Precision, Table
 from workbench.errors import ChoiceError, choose
 from workbench.folders import write_atomically
 from workbench.model_card import SentenceTransformerModelCardData, generate_model_card
@@ -108,13 +95,9 @@ class SentenceTransformer(nn.Sequential, Parallel):
         if model_name_or_path is not None and blocks:
             raise ValueError("Give model_name_or_path or modules, not both.")
         if model_name_or_path is not None:
-            folder = hub.resolve(
-                model_name_or_path,
-                revision=revision,
-                token=token if token is not None else use_auth_token,
-                cache_folder=cache_folder,
-                local_files_only=local_files_only,
-            )
+            secret = token if token is not None else use_auth_token
+            where: dict[str, Any] = {"revision": revision, "token": secret, "cache_folder": cache_folder}
+            folder = hub.resolve(model_name_or_path, local_files_only=local_files_only, **where)
             trust = {"trust_remote_code": trust_remote_code}  # left open, transformers would ask on the terminal
             arguments = {"model_args": model_kwargs, "tokenizer_args": tokenizer_kwargs, "config_args": config_kwargs}
             options: dict[str, Any] = {key: {**trust, **(value or {})} for key, value in arguments.items()}
@@ -220,11 +203,11 @@ class SentenceTransformer(nn.Sequential, Parallel):
             self._place(device)
             rows = list(itertools.chain.from_iterable(parts))
             results, cut = self._features(rows, output_value, options)
-            warn_cut(cut, len(rows), self.max_seq_length, what="texts", setting="max_seq_length")
+            encoding.warn_cut(cut, len(rows), self.max_seq_length, what="texts", setting="max_seq_length")
             return results[0] if single else results
         if out is not None and not row_wise:
             width = self._width(options.truncate_dim) or out.shape[-1]
-            check_out(out, (0 if is_stream(sentences) else len(texts), width), precision)
+            encoding.check_out(out, (0 if is_stream(sentences) else len(texts), width), precision)
         with contextlib.ExitStack() as stack:
             if isinstance(device, (list, tuple)):
                 pool = stack.enter_context(self.start_multi_process_pool(list(device)))
@@ -233,11 +216,11 @@ class SentenceTransformer(nn.Sequential, Parallel):
             if pool is not None:
                 options = replace(options, to_tensor=False)
             vectors, cut, count = self._encode_parts(parts, options, out if row_wise else None, pool, chunk_size)
-        warn_cut(cut, count, self.max_seq_length, what="texts", setting="max_seq_length")
+        encoding.warn_cut(cut, count, self.max_seq_length, what="texts", setting="max_seq_length")
         if not row_wise:
             vectors = quantize_embeddings(vectors, precision)
             if out is not None:
-                check_out(out, np.shape(vectors), precision)
+                encoding.check_out(out, np.shape(vectors), precision)
                 out[: len(vectors)] = vectors
                 vectors = out[: len(vectors)]
         if convert_to_tensor:
@@ -291,7 +274,7 @@ class SentenceTransformer(nn.Sequential, Parallel):
                 raise ValueError(f"out has shape {out.shape}; these vectors need {need}, or more rows.")
             table = Table(len(part), None if out is None else out[done : done + len(part)], options.to_tensor)
             if part:
-                cut += fill_table(table, part, self._fill, options, pool, chunk_size)
+                cut += encoding.fill_table(table, part, self._fill, options, pool, chunk_size)
                 made.append(table.data)
             done += len(part)
         if out is not None:
@@ -325,7 +308,7 @@ class SentenceTransformer(nn.Sequential, Parallel):
                 extra["task"], texts = split_route(texts)
 
         def tokenise(part: list[Any]) -> Any:
-            texts = [prefixed(prompt, text) for text in part] if prompt else part
+            texts = [encoding.prefixed(prompt, text) for text in part] if prompt else part
             return first.token_rows(texts) if knows_tokens else texts
 
         def collate(tokens: Any, index: IntArray) -> Features:
@@ -370,8 +353,8 @@ class SentenceTransformer(nn.Sequential, Parallel):
                     ]
                 cut[batch.rows] = batch.cut
                 for place, row in enumerate(batch.rows):
-                    one = {key: row_of(value, place, len(batch.rows)) for key, value in batch.features.items()}
-                    made[row] = one if output_value is None else real_tokens(one)
+                    one = {key: encoding.row_of(value, place, len(batch.rows)) for key, value in batch.features.items()}
+                    made[row] = one if output_value is None else encoding.real_tokens(one)
         rows = [
             made[number] if first[number] == row else copy.deepcopy(made[number]) for row, number in enumerate(inverse)
         ]
@@ -601,17 +584,10 @@ class SentenceTransformer(nn.Sequential, Parallel):
         with tempfile.TemporaryDirectory() as folder:
             if local_model_path is None:
                 self.save(Path(folder) / "model", repo_id, True, train_datasets, safe_serialization)
-            return hub.push(
-                local_model_path or Path(folder) / "model",
-                repo_id,
-                token=token,
-                private=private,
-                commit_message=commit_message or "Add a SentenceTransformer model",
-                exist_ok=exist_ok,
-                keep_card=not replace_model_card,
-                revision=revision,
-                create_pr=create_pr,
-            )
+            where: dict[str, Any] = {"token": token, "private": private, "revision": revision, "create_pr": create_pr}
+            where["commit_message"] = commit_message or "Add a SentenceTransformer model"
+            source = local_model_path or Path(folder) / "model"
+            return hub.push(source, repo_id, exist_ok=exist_ok, keep_card=not replace_model_card, **where)
 
     def save_to_hub(self, repo_id: str, organization: str | None = None, **options: Any) -> str:
         """Upload to the hub; the older name of ``push_to_hub``."""

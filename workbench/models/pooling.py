@@ -1,6 +1,6 @@
 """Token vectors to one vector per text."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,10 +39,7 @@ class Pooling(Module):
         ChoiceError: an unknown mode; the message lists the modes.
     """
 
-    config_keys: ClassVar[tuple[str, ...]] = (
-        *("word_embedding_dimension", "pooling_mode", "include_prompt"),
-        *_MODES.values(),
-    )
+    config_keys = ("word_embedding_dimension", "pooling_mode", "include_prompt", *_MODES.values())
 
     def __init__(
         self,
@@ -57,14 +54,9 @@ class Pooling(Module):
         include_prompt: bool = True,
     ) -> None:
         super().__init__()
-        flags = {
-            "cls": pooling_mode_cls_token,
-            "max": pooling_mode_max_tokens,
-            "mean": pooling_mode_mean_tokens,
-            "mean_sqrt_len_tokens": pooling_mode_mean_sqrt_len_tokens,
-            "weightedmean": pooling_mode_weightedmean_tokens,
-            "lasttoken": pooling_mode_lasttoken,
-        }
+        simple = (pooling_mode_cls_token, pooling_mode_max_tokens, pooling_mode_mean_tokens)
+        others = (pooling_mode_mean_sqrt_len_tokens, pooling_mode_weightedmean_tokens, pooling_mode_lasttoken)
+        flags = dict(zip(_MODES, simple + others, strict=True))
         names = pooling_mode.lower().split("+") if isinstance(pooling_mode, str) else pooling_mode
         self._modes = [name for name in flags if flags[name]] if names is None else list(names)
         if not self._modes:

@@ -62,14 +62,8 @@ class Transformer(InputModule):
             raise ChoiceError(f"Unknown backend {backend!r}. Choose one of: 'torch'.")
         self.do_lower_case = do_lower_case
         self.backend = backend
-        common = {"cache_dir": cache_dir}
-        self.auto_model, self.tokenizer = load_pretrained(
-            str(model_name_or_path),
-            tokenizer_name_or_path,
-            {**common, **(model_args or {})},
-            {**common, **(tokenizer_args or {})},
-            {**common, **(config_args or {})},
-        )
+        settings = ({"cache_dir": cache_dir, **(args or {})} for args in (model_args, tokenizer_args, config_args))
+        self.auto_model, self.tokenizer = load_pretrained(str(model_name_or_path), tokenizer_name_or_path, *settings)
         self.max_seq_length = max_seq_length if max_seq_length is not None else longest(self.config, self.tokenizer)
 
     @property
