@@ -62,8 +62,9 @@ class Transformer(InputModule):
             raise ChoiceError(f"Unknown backend {backend!r}. Choose one of: 'torch'.")
         self.do_lower_case = do_lower_case
         self.backend = backend
-        settings = ({"cache_dir": cache_dir, **(args or {})} for args in (model_args, tokenizer_args, config_args))
-        self.auto_model, self.tokenizer = load_pretrained(str(model_name_or_path), tokenizer_name_or_path, *settings)
+        for_model, *others = ({"cache_dir": cache_dir, **(a or {})} for a in (model_args, tokenizer_args, config_args))
+        name, tokenizer_name = str(model_name_or_path), tokenizer_name_or_path
+        self.auto_model, self.tokenizer = load_pretrained(name, tokenizer_name, for_model, *others)
         self.max_seq_length = max_seq_length if max_seq_length is not None else longest(self.config, self.tokenizer)
 
     @property
