@@ -62,9 +62,9 @@ class Transformer(InputModule):
             raise ChoiceError(f"Unknown backend {backend!r}. Choose one of: 'torch'.")
         self.do_lower_case = do_lower_case
         self.backend = backend
-        for_model, *others = ({"cache_dir": cache_dir, **(a or {})} for a in (model_args, tokenizer_args, config_args))
-        name, tokenizer_name = str(model_name_or_path), tokenizer_name_or_path
-        self.auto_model, self.tokenizer = load_pretrained(name, tokenizer_name, for_model, *others)
+        given = (model_args, tokenizer_args, config_args)
+        arguments: tuple[Any, ...] = tuple({"cache_dir": cache_dir, **(one or {})} for one in given)
+        self.auto_model, self.tokenizer = load_pretrained(str(model_name_or_path), tokenizer_name_or_path, *arguments)
         self.max_seq_length = max_seq_length if max_seq_length is not None else longest(self.config, self.tokenizer)
 
     @property
