@@ -17,8 +17,8 @@ import torch
 from workbench.errors import ModelFormatError, UnsafeModelError
 
 __all__ = [
-    "MAX_JSON_BYTES", "WEIGHTS", "check_links", "inside", "load_state", "read_json", "save_state", "warn_pickle",
-    "write_atomically", "write_json",
+    "MAX_JSON_BYTES", "WEIGHTS", "check_links", "check_size", "inside", "load_state", "read_json", "save_state",
+    "warn_pickle", "write_atomically", "write_json",
 ]  # fmt: skip
 
 MAX_JSON_BYTES = 32 * 2**20  # configuration files are a few kB; vocabularies in JSON reach some MB
@@ -43,7 +43,7 @@ def inside(folder: str | Path, name: str) -> Path:
 
 def check_links(folder: str | Path) -> None:
     """Raise ``UnsafeModelError`` if a link directly in ``folder`` leads out of it."""
-    for entry in os.scandir(folder):
+    for entry in Path(folder).iterdir():
         if entry.is_symlink():
             inside(folder, entry.name)
 
@@ -74,6 +74,12 @@ def read_json(folder: str | Path, name: str, kind: type = dict) -> Any:
     if not isinstance(value, kind):
         raise ModelFormatError(f"{path} holds a JSON {type(value).__name__}; expected a {kind.__name__}.")
     return value
+
+
+def check_size(where: str | Path, name: str, value: object) -> None:
+    """Raise ``ModelFormatError`` unless the setting ``name`` of the file ``where`` is null or a whole number from 1."""
+    if value is not None and (type(value) is not int or value < 1):
+        raise ModelFormatError(f"{where}: {name} must be a whole number above 0, or null; not {value!r:.100}.")
 
 
 def write_json(path: str | Path, value: Any) -> None:

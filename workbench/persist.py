@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from workbench.errors import ModelFormatError, UnsafeModelError
-from workbench.folders import inside, read_json, write_json
+from workbench.folders import check_size, inside, read_json, write_json
 from workbench.models.base import Module
 from workbench.models.types import module_class, type_name
 
@@ -54,11 +54,10 @@ def read_config(folder: Path) -> ModelConfig:
     config = ModelConfig(**{key: raw[key] for key in ModelConfig.__annotations__ if raw.get(key) is not None})
     if not isinstance(config.prompts, dict) or not all(isinstance(text, str) for text in config.prompts.values()):
         raise ModelFormatError(f"{folder / CONFIG}: prompts must be a table of texts, not {config.prompts!r:.100}.")
-    for key, kind in (("default_prompt_name", str), ("similarity_fn_name", str), ("truncate_dim", int)):
-        if not isinstance(getattr(config, key), kind | None):
-            raise ModelFormatError(
-                f"{folder / CONFIG}: {key} must be a {kind.__name__}, not {getattr(config, key)!r:.100}."
-            )
+    for key in ("default_prompt_name", "similarity_fn_name"):
+        if not isinstance(getattr(config, key), str | None):
+            raise ModelFormatError(f"{folder / CONFIG}: {key} must be a name, not {getattr(config, key)!r:.100}.")
+    check_size(folder / CONFIG, "truncate_dim", config.truncate_dim)
     return config
 
 
@@ -101,8 +100,8 @@ def read_entries(folder: Path) -> list[Entry]:
             raise TypeError("path and type must be strings")
     except (AttributeError, KeyError, TypeError) as error:
         raise ModelFormatError(f"{folder / 'modules.json'} is not a list of modules: {error}") from error
-    if not entries:
-        raise ModelFormatError(f"{folder / 'modules.json'} lists no modules.")
+    if not entries or len({entry.name for entry in entries}) < len(entries):
+        raise ModelFormatError(f"{folder / 'modules.json'} lists no modules, or several of one name.")
     return entries
 
 
@@ -128,6 +127,8 @@ def _load_module(cls: Any, root: Path, path: Path, subfolder: str, options: dict
     from workbench.models.transformer import Transformer
 
     if issubclass(cls, Transformer):
+        if not path.is_dir():  # which transformers would look for on the hub
+            raise ModelFormatError(f"{path} is missing. The model folder is incomplete: save or download it again.")
         return cls.load(path, **options)
     if issubclass(cls, Module):
         return cls.load(path)

@@ -18,8 +18,8 @@ from workbench import encoding, hub
 from workbench.batching import SLICE, Batch, outputs
 from workbench.devices import batch_to_device, pick_device, token_budget
 from workbench.encoding import OUTPUT_VALUES, STREAM, Options, Parallel, Precision, Table
-from workbench.errors import ChoiceError, choose
-from workbench.folders import write_atomically
+from workbench.errors import ChoiceError, ModelFormatError, choose
+from workbench.folders import inside, write_atomically
 from workbench.model_card import SentenceTransformerModelCardData, generate_model_card
 from workbench.models.base import Features, InputModule
 from workbench.persist import ModelConfig, load_modules, read_config, save_modules
@@ -98,14 +98,12 @@ class SentenceTransformer(nn.Sequential, Parallel):
             secret = token if token is not None else use_auth_token
             where: dict[str, Any] = {"revision": revision, "token": secret, "cache_folder": cache_folder}
             folder = hub.resolve(model_name_or_path, local_files_only=local_files_only, **where)
-            trust = {"trust_remote_code": trust_remote_code}  # left open, transformers would ask on the terminal
+            trust = {"trust_remote_code": trust_remote_code}
             arguments = {"model_args": model_kwargs, "tokenizer_args": tokenizer_kwargs, "config_args": config_kwargs}
             options: dict[str, Any] = {key: {**trust, **(value or {})} for key, value in arguments.items()}
             blocks, kwargs = load_modules(folder, trust_remote_code=trust_remote_code, transformer_options=options)
             config = read_config(folder)
         super().__init__()
-        for name, block in blocks.items():
-            self.add_module(name, block)
         if folder is not None:
             self.module_kwargs = kwargs
         self.prompts = {**config.prompts, **(prompts or {})}
@@ -120,8 +118,14 @@ class SentenceTransformer(nn.Sequential, Parallel):
             self.similarity_fn_name = str(similarity)
         self.backend = backend
         self.model_card_data = model_card_data or SentenceTransformerModelCardData()
-        card = folder / "README.md" if folder is not None else None
-        self._card_text = card.read_text(encoding="utf-8") if card is not None and card.is_file() else ""
+        self._card_text = ""
+        if folder is not None and (card := inside(folder, "README.md")).is_file():
+            self._card_text = card.read_text(encoding="utf-8", errors="replace")
+        for name, block in blocks.items():  # last, so that no block takes the name of anything above
+            try:
+                self.add_module(name, block)
+            except KeyError as error:
+                raise ModelFormatError(f"{folder}: modules.json names a block {name!r}: {error}") from error
         self.eval()
         self.to(target)
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from workbench.errors import ChoiceError, ModelFormatError, UnsafeModelError
-from workbench.folders import WEIGHTS, check_links, inside, read_json, warn_pickle, write_json
+from workbench.folders import WEIGHTS, check_links, check_size, inside, read_json, warn_pickle, write_json
 from workbench.models.base import Features, InputModule
 from workbench.tokens import IntArray, TokenRows, Tokens
 
@@ -133,10 +133,13 @@ class Transformer(InputModule):
                 config = read_json(input_path, name)
                 break
         own = {key: config[key] for key in cls.config_keys if key in config}
+        check_size(input_path, "max_seq_length", own.get("max_seq_length"))
         # Older and newer files may carry arguments for transformers; only those that cannot fetch or run code pass.
         for key in ("model_args", "tokenizer_args", "config_args"):
-            saved = {name: value for name, value in (config.get(key) or {}).items() if name in _SAVED_ARGUMENTS}
-            options[key] = {**saved, **(options.get(key) or {})}
+            if not isinstance(saved := config.get(key) or {}, dict):
+                raise ModelFormatError(f"{input_path}: {key} must be a table of arguments, not {saved!r:.100}.")
+            allowed = {name: value for name, value in saved.items() if name in _SAVED_ARGUMENTS}
+            options[key] = {**allowed, **(options.get(key) or {})}
         return cls(input_path, **{**own, **options})
 
 
@@ -168,26 +171,27 @@ def load_pretrained(
         UnsafeModelError: they would run code, or lie outside the folder.
     """
     import transformers
-    from safetensors import SafetensorError
 
     local = Path(name).is_dir()
     if local:
         _check_folder(Path(name))
-        offline = {"local_files_only": True}
-        model_args, tokenizer_args, config_args = ({**a, **offline} for a in (model_args, tokenizer_args, config_args))
+    first = {"trust_remote_code": False}  # left open, transformers would ask on the terminal
+    last = {"local_files_only": True} if local else {}
+    model_args, tokenizer_args, config_args = (
+        {**first, **arguments, **last} for arguments in (model_args, tokenizer_args, config_args)
+    )
     try:
         with _without_bars():
             config = transformers.AutoConfig.from_pretrained(name, **config_args)
-            if "/" in str(config._attn_implementation) and not model_args.get("trust_remote_code"):
-                raise UnsafeModelError(
-                    f"{name}: config.json asks for attention code from {config._attn_implementation!r}."
-                )
+            code = [config._attn_implementation, model_args.get("attn_implementation")]
+            if "/" in str(code) and not model_args["trust_remote_code"]:
+                raise UnsafeModelError(f"{name} asks for attention code from the hub, which was not run: {code}.")
             loader = getattr(transformers, head or _ENCODERS.get(config.model_type, "AutoModel"))
             model, info = loader.from_pretrained(name, config=config, output_loading_info=True, **model_args)
             tokenizer = transformers.AutoTokenizer.from_pretrained(tokenizer_name or name, **tokenizer_args)
     except UnpicklingError as error:
         raise UnsafeModelError(f"{name}: the weights hold more than tensors, which could run code.") from error
-    except (OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError, SafetensorError) as error:
+    except Exception as error:  # damaged folders lead transformers to errors of every kind
         if not local or isinstance(error, ModelFormatError):
             raise
         raise ModelFormatError(f"{name} could not be loaded ({type(error).__name__}: {error})") from error
@@ -204,8 +208,12 @@ def load_pretrained(
 def _check_folder(folder: Path) -> None:
     """Refuse links and shard names that leave the folder; say when the weights are a pickle."""
     check_links(folder)
+    for name in ("config.json", "tokenizer_config.json"):
+        if (folder / name).is_file():
+            read_json(folder, name)
     for index in folder.glob("*.index.json"):
-        for shard in set(map(str, read_json(folder, index.name).get("weight_map", {}).values())):
+        shards = read_json(folder, index.name).get("weight_map")
+        for shard in set(map(str, shards.values() if isinstance(shards, dict) else ())):
             inside(folder, shard)
     if (folder / WEIGHTS[1]).is_file() and not any(folder.glob("*.safetensors")):
         warn_pickle(folder / WEIGHTS[1])
