@@ -319,7 +319,8 @@ def _known_models() -> list[tuple[str, str]]:
     from workbench import hub, registry
 
     here = [row for row in registry.MODELS.values() if row.kind == "bi-encoder" and hub.available(row.name)]
-    return [(f"{row.name.rpartition('/')[2]} ({row.note})", row.name) for row in here]
+    bundled = hub.bundled()
+    return [(f"{row.name} (bundled)" if row.name in bundled else row.name.rpartition("/")[2], row.name) for row in here]
 
 
 def _load(name: str) -> Any:

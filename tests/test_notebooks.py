@@ -1,0 +1,100 @@
+"""Every notebook runs from top to bottom, with its own parameters and with others, offline and in little memory."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = ROOT / "notebooks"
+MEMORY = "\nimport resource\nprint(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+UNIT = 2**20 if sys.platform == "darwin" else 2**10  # of ru_maxrss, in parts of a MiB
+
+OWN = {
+    "sentences": ["Ein Satz auf Deutsch.", "<b>markup</b> & $5", "A third one: it's short.", "日本語の文です。"],
+    "query": "How do I pay?",
+    "documents": ["Payment is by card.", "The office opens at nine."],
+}
+RUNS = {"00_quickstart.ipynb": {"its own": {}, "others": OWN}}
+
+
+@pytest.fixture
+def execute(tmp_path, monkeypatch):
+    """Run a notebook with parameters; return its cells by id, what its last cell shows, and its memory in MiB."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+
+    def run(name, parameters):
+        notebook = nbformat.read(NOTEBOOKS / name, 4)
+        notebook.cells.append(nbformat.v4.new_code_cell(MEMORY, id="memory"))
+        nbformat.write(notebook, tmp_path / "in.ipynb")
+        papermill.execute_notebook(
+            tmp_path / "in.ipynb",
+            tmp_path / "out.ipynb",
+            parameters,
+            cwd=tmp_path,
+            progress_bar=False,
+            store_widget_state=False,
+        )
+        cells = {cell.id: cell for cell in nbformat.read(tmp_path / "out.ipynb", 4).cells}
+        results = ast.literal_eval(cells["results"].outputs[-1]["data"]["text/plain"])
+        return cells, results, int(printed(cells["memory"])) / UNIT
+
+    return run
+
+
+def printed(cell):
+    return "".join(output["text"] for output in cell.outputs if output["output_type"] == "stream")
+
+
+def test_every_notebook_is_run_here():
+    assert sorted(RUNS) == sorted(path.name for path in NOTEBOOKS.glob("*.ipynb"))
+
+
+@pytest.mark.parametrize(("name", "run"), [(name, run) for name in RUNS for run in RUNS[name]])
+def test_a_notebook_runs_in_little_memory_and_warns_of_nothing(name, run, execute):
+    cells, results, memory = execute(name, RUNS[name][run])
+    assert results
+    assert memory < 1024
+    outputs = [output for cell in cells.values() for output in cell.get("outputs", [])]
+    assert [output for output in outputs if output.get("name") == "stderr"] == []
+    assert sum(len(str(output)) for output in outputs) < 100_000
+
+
+def test_the_quickstart_finds_what_a_person_would(execute):
+    cells, results, _ = execute("00_quickstart.ipynb", {})
+    assert results["shape"][0] == 3
+    weather, sunny, stadium = results["similarities"]
+    assert weather[0] == sunny[1] == stadium[2] == 1
+    assert weather[1] == sunny[0] > max(weather[2], sunny[2]) + 0.2
+    assert set(results["ranking"][:2]) == {0, 1}, "the two sentences about eating come first"
+    assert sorted(results["ranking"]) == list(range(9))
+    assert results["scores"] == sorted(results["scores"], reverse=True)
+    assert printed(cells["rank-show"]).count("\n") >= 10
+    first = printed(cells["closest"]).splitlines()[0]
+    assert "The weather is lovely today.   |   It's so sunny outside!" in first
+    assert "application/vnd.jupyter.widget-view+json" in cells["panel"].outputs[-1]["data"]
+
+
+def test_the_quickstart_follows_other_parameters(execute):
+    cells, results, _ = execute("00_quickstart.ipynb", OWN)
+    assert results["shape"][0] == 4
+    assert sorted(results["ranking"]) == [0, 1]
+    assert set(results["most alike in the panel"]) <= {OWN["query"], *OWN["documents"]}
+    assert OWN["query"] in printed(cells["rank-show"])
+    assert "The weather" not in str([cell.get("outputs") for cell in cells.values()])
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_second_run_prints_the_same_text(name, execute, tmp_path):
+    execute(name, {})
+    command = [sys.executable, "-m", "pytest", "--nbval-lax", "-p", "no:cacheprovider", "-q", "--rootdir", tmp_path]
+    answer = subprocess.run(
+        [*command, "-c", "/dev/null", tmp_path / "out.ipynb"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert answer.returncode == 0, answer.stdout[-3000:]
+    assert "passed" in answer.stdout
