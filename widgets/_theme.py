@@ -103,12 +103,9 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], note: str = 
 
 
 def facts(pairs: Mapping[str, object]) -> str:
-    """Return named facts as an HTML definition list."""
-    return (
-        "<dl class='wb-facts'>"
-        + "".join(f"<dt>{in_html(k)}</dt><dd>{in_html(v)}</dd>" for k, v in pairs.items())
-        + "</dl>"
-    )
+    """Return named facts as an HTML table."""
+    rows = (f"<tr><th>{in_html(name)}</th><td>{in_html(value)}</td></tr>" for name, value in pairs.items())
+    return f"<table class='wb-table wb-facts'>{''.join(rows)}</table>"
 
 
 def _cell(value: object) -> str:
