@@ -239,7 +239,7 @@ class Panel(widgets.VBox):
     def _show(self, job: _Job, result: Result) -> None:
         """Make every view of a result before the first is swapped in, so that one that fails changes nothing."""
         figure, pages, caption = result.figure(), _pages(result, self._code(job.inputs)), in_html(result.caption())
-        content = {**figure.to_dict(), "config": {"displaylogo": False, "showSendToCloud": False, "responsive": True}}
+        content = {**figure.to_dict(), "config": {"displaylogo": False, "showSendToCloud": False}}
         if self._job is not job:
             return
         said = f"Done at {time.strftime('%H:%M:%S')} in {duration(job.seconds())}, with {result.facts()['Model']}."
