@@ -460,11 +460,6 @@ MODULES = {
     "a block that is not there": [{"idx": 0, "name": "0", "path": "7_Pooling", "type": POOLING}],
     "a block of another kind": [{"idx": 0, "name": "0", "path": "2_Dense", "type": POOLING}],
     "a file for a folder": [{"idx": 0, "name": "0", "path": "config.json", "type": POOLING}],
-    "two of one name": [{"idx": n, "name": "0", "path": "1_Pooling", "type": POOLING} for n in range(2)],
-    "a name with a dot": [{"idx": 0, "name": "a.b", "path": "1_Pooling", "type": POOLING}],
-    "no name": [{"idx": 0, "name": "", "path": "1_Pooling", "type": POOLING}],
-    "a name of the model's own": [{"idx": 0, "name": "forward", "path": "1_Pooling", "type": POOLING}],
-    "another name of the model's own": [{"idx": 0, "name": "prompts", "path": "1_Pooling", "type": POOLING}],
     "arguments that are no list": [{"idx": 0, "name": "0", "path": "1_Pooling", "type": POOLING, "kwargs": 7}],
     "a thousand blocks within each other": [[[]]],
 }
@@ -474,6 +469,13 @@ MODULES = {
 def test_a_list_of_modules_that_is_none_is_told(folder, case):
     write_json(folder / "modules.json", MODULES[case])
     refuse(folder, "modules|1_Pooling|2_Dense|7_Pooling|Pooling|config.json")
+
+
+@pytest.mark.parametrize("name", ["a.b", "", "forward", "prompts", 7])
+def test_the_names_of_blocks_in_a_folder_mean_nothing(folder, name):
+    write_json(folder / "modules.json", [{"idx": 0, "name": name, "path": "1_Pooling", "type": POOLING}] * 2)
+    model = SentenceTransformer(folder, device="cpu")
+    assert [name for name, _ in model.named_children()] == ["0", "1"]
 
 
 @pytest.mark.parametrize(

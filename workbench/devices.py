@@ -39,14 +39,13 @@ def token_budget(device: torch.device) -> int:
 
 def batch_to_device(batch: dict[str, Any], target_device: str | torch.device) -> dict[str, Any]:
     """Return ``batch`` with its tensors, those of dicts inside it too, on ``target_device``; other values stay."""
-    return {
-        key: batch_to_device(value, target_device)
-        if isinstance(value, dict)
-        else value.to(target_device)
-        if isinstance(value, torch.Tensor)
-        else value
-        for key, value in batch.items()
-    }
+
+    def moved(value: Any) -> Any:
+        if isinstance(value, dict):
+            return batch_to_device(value, target_device)
+        return value.to(target_device) if isinstance(value, torch.Tensor) else value
+
+    return {key: moved(value) for key, value in batch.items()}
 
 
 def default_devices() -> list[str]:

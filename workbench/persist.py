@@ -36,7 +36,6 @@ class ModelConfig:
 class Entry:
     """One line of modules.json."""
 
-    name: str
     path: str
     type: str
     kwargs: tuple[str, ...] = ()
@@ -80,11 +79,11 @@ def load_modules(
     if not inside(folder, "modules.json").is_file():
         return _load_plain(folder, options), {}
     modules, kwargs = {}, {}
-    for entry in read_entries(folder):
+    for number, entry in enumerate(read_entries(folder)):  # their names are their places: a saved one may mean anything
         cls = _find_class(entry.type, folder, trust_remote_code)
         path = inside(folder, entry.path) if entry.path else folder
-        modules[entry.name] = _load_module(cls, folder, path, entry.path, options)
-        kwargs[entry.name] = list(entry.kwargs)
+        modules[str(number)] = _load_module(cls, folder, path, entry.path, options)
+        kwargs[str(number)] = list(entry.kwargs)
     return modules, kwargs
 
 
@@ -92,16 +91,13 @@ def read_entries(folder: Path) -> list[Entry]:
     """Read ``modules.json``; raises ``ModelFormatError`` when it is not a list of at least one module."""
     raw = read_json(folder, "modules.json", list)
     try:
-        entries = [
-            Entry(str(line.get("name", n)), line.get("path", ""), line["type"], tuple(line.get("kwargs", ())))
-            for n, line in enumerate(raw)
-        ]
+        entries = [Entry(line.get("path", ""), line["type"], tuple(line.get("kwargs", ()))) for line in raw]
         if not all(isinstance(entry.path, str) and isinstance(entry.type, str) for entry in entries):
             raise TypeError("path and type must be strings")
     except (AttributeError, KeyError, TypeError) as error:
         raise ModelFormatError(f"{folder / 'modules.json'} is not a list of modules: {error}") from error
-    if not entries or len({entry.name for entry in entries}) < len(entries):
-        raise ModelFormatError(f"{folder / 'modules.json'} lists no modules, or several of one name.")
+    if not entries:
+        raise ModelFormatError(f"{folder / 'modules.json'} lists no modules.")
     return entries
 
 

@@ -18,7 +18,7 @@ from workbench import encoding, hub
 from workbench.batching import SLICE, Batch, outputs
 from workbench.devices import batch_to_device, pick_device, token_budget
 from workbench.encoding import OUTPUT_VALUES, STREAM, Options, Parallel, Precision, Table
-from workbench.errors import ChoiceError, ModelFormatError, choose
+from workbench.errors import ChoiceError, choose
 from workbench.folders import inside, write_atomically
 from workbench.model_card import SentenceTransformerModelCardData, generate_model_card
 from workbench.models.base import Features, InputModule
@@ -89,14 +89,14 @@ class SentenceTransformer(nn.Sequential, Parallel):
         choose("backend", backend, {"torch": None})
         target = pick_device(device)
         blocks: dict[str, nn.Module] = {str(number): block for number, block in enumerate(modules or ())}
-        self.module_kwargs: dict[str, list[str]] = {}
+        kwargs: dict[str, list[str]] = {}
         config = ModelConfig()
         folder: Path | None = None
         if model_name_or_path is not None and blocks:
             raise ValueError("Give model_name_or_path or modules, not both.")
         if model_name_or_path is not None:
-            secret = token if token is not None else use_auth_token
-            where: dict[str, Any] = {"revision": revision, "token": secret, "cache_folder": cache_folder}
+            token = token if token is not None else use_auth_token
+            where: dict[str, Any] = {"revision": revision, "token": token, "cache_folder": cache_folder}
             folder = hub.resolve(model_name_or_path, local_files_only=local_files_only, **where)
             trust = {"trust_remote_code": trust_remote_code}
             arguments = {"model_args": model_kwargs, "tokenizer_args": tokenizer_kwargs, "config_args": config_kwargs}
@@ -104,8 +104,7 @@ class SentenceTransformer(nn.Sequential, Parallel):
             blocks, kwargs = load_modules(folder, trust_remote_code=trust_remote_code, transformer_options=options)
             config = read_config(folder)
         super().__init__()
-        if folder is not None:
-            self.module_kwargs = kwargs
+        self.module_kwargs = kwargs
         self.prompts = {**config.prompts, **(prompts or {})}
         if not all(isinstance(text, str) for text in self.prompts.values()):
             raise TypeError(f"prompts must be a table of strings, not {prompts!r:.100}.")
@@ -121,11 +120,8 @@ class SentenceTransformer(nn.Sequential, Parallel):
         self._card_text = ""
         if folder is not None and (card := inside(folder, "README.md")).is_file():
             self._card_text = card.read_text(encoding="utf-8", errors="replace")
-        for name, block in blocks.items():  # last, so that no block takes the name of anything above
-            try:
-                self.add_module(name, block)
-            except KeyError as error:
-                raise ModelFormatError(f"{folder}: modules.json names a block {name!r}: {error}") from error
+        for name, block in blocks.items():
+            self.add_module(name, block)
         self.eval()
         self.to(target)
 
@@ -204,7 +200,7 @@ class SentenceTransformer(nn.Sequential, Parallel):
         if output_value != "sentence_embedding":
             if pool is not None or isinstance(device, (list, tuple)):
                 raise ValueError(f"Worker processes give sentence embeddings only, not output_value={output_value!r}.")
-            self._place(device)
+            self.to(self.device if device is None else pick_device(device))  # type: ignore[arg-type]
             rows = list(itertools.chain.from_iterable(parts))
             results, cut = self._features(rows, output_value, options)
             encoding.warn_cut(cut, len(rows), self.max_seq_length, what="texts", setting="max_seq_length")
@@ -216,7 +212,7 @@ class SentenceTransformer(nn.Sequential, Parallel):
             if isinstance(device, (list, tuple)):
                 pool = stack.enter_context(self.start_multi_process_pool(list(device)))
             elif pool is None:
-                self._place(device)
+                self.to(self.device if device is None else pick_device(device))  # type: ignore[arg-type]
             if pool is not None:
                 options = replace(options, to_tensor=False)
             vectors, cut, count = self._encode_parts(parts, options, out if row_wise else None, pool, chunk_size)
@@ -257,10 +253,6 @@ class SentenceTransformer(nn.Sequential, Parallel):
         if name is not None:
             return choose("prompt name", name, self.prompts)
         return self.prompts.get(self.default_prompt_name, "") if self.default_prompt_name else ""
-
-    def _place(self, device: Any) -> None:
-        if device is not None:
-            self.to(pick_device(device))
 
     def _encode_parts(
         self,

@@ -125,11 +125,7 @@ class Tokens:
         self.__init__(state["tokenizer"])  # type: ignore[misc]
 
 
-def pack(
-    encodings: "Sequence[Encoding | _Cut]",
-    names: Sequence[str] = ("input_ids",),
-    cut: npt.NDArray[np.bool_] | None = None,
-) -> TokenRows:
+def pack(encodings: "Sequence[Encoding | _Cut]", names: Sequence[str] = ("input_ids",), cut: Any = None) -> TokenRows:
     """Lay the encodings of a Rust tokenizer end to end."""
     attribute = {"input_ids": "ids", "token_type_ids": "type_ids"}
     rows = {name: [getattr(encoding, attribute[name]) for encoding in encodings] for name in names}

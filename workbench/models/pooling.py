@@ -66,9 +66,7 @@ class Pooling(Module):
         for name, key in _MODES.items():
             setattr(self, key, name in self._modes)
         if not isinstance(word_embedding_dimension, int) or word_embedding_dimension < 1:
-            raise ValueError(
-                f"word_embedding_dimension must be a whole number above 0, not {word_embedding_dimension!r}."
-            )
+            raise ValueError(f"word_embedding_dimension must be 1 or more, not {word_embedding_dimension!r}.")
         self.word_embedding_dimension = word_embedding_dimension
         self.include_prompt = include_prompt
         self.pooling_output_dimension = word_embedding_dimension * len(self._modes)

