@@ -22,13 +22,6 @@ def tiny_folder(tmp_path_factory):
     return model_folder(tmp_path_factory.mktemp("tiny"))
 
 
-@pytest.fixture(scope="session")
-def _tiny(tiny_folder):
-    from workbench import SentenceTransformer
-
-    return SentenceTransformer(tiny_folder, device="cpu")
-
-
 @pytest.fixture
 def tiny(tiny_folder):
     """The model of ``tiny_folder``, a fresh one for each test, which may change it."""

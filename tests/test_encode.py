@@ -1,7 +1,10 @@
 """The road from texts to vectors: the same result however it is batched, each text once, and what every option does."""
 
+import copy
 import io
 import itertools
+import math
+import pickle
 import threading
 import warnings
 from contextlib import redirect_stderr
@@ -12,7 +15,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.tiny import DIM, SENTENCES, made_texts, model_folder
+from tests.tiny import DIM, SENTENCES, made_texts, model_folder, tokenizer
 from workbench import SentenceTransformer, show_progress
 from workbench.batching import plan
 from workbench.errors import Cancelled, TruncationWarning, UnsafeModelError
@@ -513,3 +516,88 @@ def test_a_later_block_with_routes_takes_the_route_of_the_task(tiny):
     close(model.encode([{"query": text} for text in TEXTS]), 2 * plain)
     with pytest.raises(ValueError, match="same route"):
         model.encode([{"query": "a"}, {"document": "b"}])
+
+
+# ── a model without a transformer ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def static():
+    return SentenceTransformer("starter", device="cpu")
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 1000])
+def test_a_static_model_does_not_depend_on_the_batches(static, batch_size):
+    rows = [*TEXTS, "", *TEXTS, "一 💡 word"]
+    close(static.encode(rows, batch_size=batch_size), static.encode(rows))
+    close(np.stack([static.encode(text) for text in rows]), static.encode(rows))
+
+
+def test_a_static_model_streams_counts_and_reports(static, monkeypatch):
+    monkeypatch.setattr("workbench.sentence_transformer.STREAM", 16)
+    out, heard = np.zeros((60, static.get_sentence_embedding_dimension()), np.float32), []
+    with listen(lambda bar: heard.append((bar.done, bar.total))):
+        static.encode(iter(TEXTS), out=out)
+    close(out, static.encode(TEXTS))
+    assert heard[-1][0] == heard[-1][1] > 0
+    assert len(static.token_counts(TEXTS)) == 60
+    assert static.max_seq_length == math.inf
+    assert static.encode([]).shape == (0, out.shape[1])
+
+
+def test_a_static_model_has_no_vectors_of_tokens_and_says_what_it_has(static):
+    with pytest.raises(ValueError, match=r"no token_embeddings; it gives .*sentence_embedding"):
+        static.encode("monkey", output_value="token_embeddings")
+    close(static.encode(["monkey"], output_value=None)[0]["sentence_embedding"], static.encode("monkey"))
+    with pytest.raises(ValueError, match="no transformer"):
+        static.gradient_checkpointing_enable()
+
+
+# ── the model as an object ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("how", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_a_copy_is_a_model_of_its_own(tiny, how):
+    twin, vectors = how(tiny), tiny.encode(TEXTS)
+    close(twin.encode(TEXTS), vectors)
+    with torch.no_grad():
+        next(twin.parameters()).neg_()
+    close(tiny.encode(TEXTS), vectors)
+    assert np.abs(twin.encode(TEXTS) - vectors).max() > 0.01
+
+
+def test_a_model_can_be_trained_step_by_step(tiny):
+    before = tiny.encode(TEXTS)
+    tiny.train()
+    tiny.gradient_checkpointing_enable({"use_reentrant": False})
+    optimizer = torch.optim.SGD(tiny.parameters(), 0.1)
+    features = tiny.get_sentence_features("a man is eating", "monkey")
+    tiny(features)["sentence_embedding"].square().mean().backward()
+    optimizer.step()
+    assert np.abs(tiny.encode(TEXTS) - before).max() > 0.001
+
+
+def test_an_evaluator_is_called_with_the_model_and_a_folder_that_exists(tiny, tmp_path):
+    assert tiny.evaluate(lambda model, path: (model is tiny, path)) == (True, None)
+    path = str(tmp_path / "a" / "b")
+    assert tiny.evaluate(lambda model, path: path, tmp_path / "a" / "b") == path
+    assert (tmp_path / "a" / "b").is_dir()
+
+
+def test_the_parts_of_a_model_are_at_hand(tiny):
+    assert tiny.device == torch.device("cpu")
+    assert tiny.dtype == torch.float32
+    assert tiny.get_backend() == "torch"
+    assert tiny.transformers_model is tiny[0].auto_model
+    assert tiny.tokenizer is tiny[0].tokenizer
+    assert tiny.tokenize(["monkey"])["input_ids"].shape == (1, 3)
+    tiny.tokenizer = tokenizer(padding_side="left")
+    assert tiny[0].tokenizer.padding_side == "left"
+    assert "Transformer" in repr(tiny)
+    assert "Pooling" in repr(tiny)
+
+
+def test_a_tokenizer_exchanged_between_two_calls_is_used(tiny):
+    vectors = tiny.encode(["Monkey"])
+    tiny.tokenizer = tokenizer(lower=False)
+    assert np.abs(tiny.encode(["Monkey"]) - vectors).max() > 0.01

@@ -474,7 +474,8 @@ class SentenceTransformer(nn.Sequential, Parallel):
         """Trade time for memory in training: activations are computed again in the backward pass."""
         if (model := self.transformers_model) is None:
             raise ValueError("This model has no transformer, so there is nothing to checkpoint.")
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs)
+        newer = getattr(model, "activation_checkpointing_enable", None)  # its name in later transformers
+        (newer or model.gradient_checkpointing_enable)(gradient_checkpointing_kwargs)
 
     def set_pooling_include_prompt(self, include_prompt: bool) -> None:
         """Say whether the tokens of a prompt count in pooling."""
