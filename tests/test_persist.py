@@ -92,17 +92,15 @@ def test_every_setting_survives_save_and_load(tiny, tmp_path):
     np.testing.assert_array_equal(again.encode(SENTENCES), tiny.encode(SENTENCES))
 
 
-def test_names_of_blocks_survive_save_and_load(tmp_path):
+def test_blocks_are_named_by_their_place_whatever_the_folder_calls_them(tmp_path):
     folder = model_folder(tmp_path / "m")
+    expected = vectors(folder)
     lines = json.loads((folder / "modules.json").read_text())
-    write_json(
-        folder / "modules.json", [line | {"name": name} for line, name in zip(lines, ("words", "pooling"), strict=True)]
-    )
+    write_json(folder / "modules.json", [line | {"name": "forward.x", "kwargs": ["task"]} for line in lines])
     model = SentenceTransformer(folder, device="cpu")
-    assert [name for name, _ in model.named_children()] == ["words", "pooling"]
-    model.save(tmp_path / "again")
-    again = SentenceTransformer(tmp_path / "again", device="cpu")
-    assert [name for name, _ in again.named_children()] == ["words", "pooling"]
+    assert [name for name, _ in model.named_children()] == ["0", "1"]
+    assert model.module_kwargs == {"0": ["task"], "1": ["task"]}
+    np.testing.assert_array_equal(model.encode(SENTENCES), expected)
 
 
 def test_half_precision_survives_save_and_load(tiny, tmp_path):
