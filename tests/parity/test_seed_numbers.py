@@ -132,7 +132,7 @@ def test_one_string_equals_the_reference(ours, theirs, expected, texts):
 def test_token_embeddings_equal_the_reference(encode, theirs, texts):
     found, wanted = encode(output_value="token_embeddings"), theirs.encode(texts, output_value="token_embeddings")
     assert len(found) == len(wanted) == 500
-    # Token vectors are not normalized: their numbers reach 10 and more, so 1e-6 is meant relative to their size.
+    # Token vectors are not normalized: their numbers reach 6 and more, so 1e-6 is meant relative to their size.
     size = max(float(tokens.abs().max()) for tokens in wanted)
     for ours, reference in zip(found, wanted, strict=True):
         assert ours.shape == reference.shape
@@ -147,7 +147,8 @@ def test_everything_the_model_gives_equals_the_reference(encode, theirs, texts):
         assert ours["input_ids"][real].equal(reference["input_ids"][real_there])
 
 
-@pytest.mark.parametrize("prompt", [{"prompt": "query: "}, {"prompt_name": "search"}])
-def test_prompts_give_the_vectors_of_the_reference(ours, theirs, texts, prompt):
-    part = [text for text in texts if len(text) < 400][::8]
-    np.testing.assert_allclose(ours.encode(part, **prompt), theirs.encode(part, **prompt), rtol=0, atol=1e-6)
+def test_prompts_give_the_vectors_of_the_reference(ours, theirs, texts):
+    with pytest.warns(TruncationWarning):
+        named, given = ours.encode(texts, prompt_name="search"), ours.encode(texts, prompt="search_query: ")
+    np.testing.assert_allclose(named, theirs.encode(texts, prompt_name="search"), rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(named, given)
