@@ -1,0 +1,85 @@
+"""The models that come with the package: complete, undamaged, small, and as good as their cards say."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from workbench import CrossEncoder, SentenceTransformer, hub
+from workbench.errors import ModelFormatError
+from workbench.models import Normalize, StaticEmbedding
+
+LARGEST = {"starter": 8e6, "starter-reranker": 14e6}  # bytes
+QUERY = "A man is eating pasta."
+PASSAGES = [
+    "A man is eating food.",
+    "A man is eating a piece of bread.",
+    "The girl is carrying a baby.",
+    "A man is riding a horse.",
+    "A woman is playing violin.",
+    "Two men pushed carts through the woods.",
+    "A man is riding a white horse on an enclosed ground.",
+    "A monkey is playing drums.",
+    "A cheetah is running behind its prey.",
+]
+ALIKE = [  # a text, one that means alike, one that does not
+    ("How do I reset my password?", "I forgot my password and cannot log in.", "What is the weather like in Rome?"),
+    ("The stock market fell sharply today.", "Shares dropped a lot this morning.", "She bakes bread every Sunday."),
+    ("A dog runs through the snow.", "A puppy is playing in the winter.", "The committee approved the budget."),
+    ("The doctor examined the patient.", "A physician checked a sick man.", "The guitar needs new strings."),
+    ("He bought a new car.", "He purchased an automobile.", "Plants need light to grow."),
+]
+
+
+@pytest.fixture(scope="module")
+def starter():
+    return SentenceTransformer("starter", device="cpu")
+
+
+@pytest.mark.parametrize("name", sorted(hub.bundled()))
+def test_a_bundled_model_is_small_has_a_card_and_is_checked(name):
+    folder = hub.bundled()[name]
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= LARGEST[name]
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert all(heading in card for heading in ("license: ", "## How it was made", "## Scores", "## Limits"))
+    large = {path.relative_to(folder).as_posix() for path in files if path.stat().st_size > 100_000}
+    assert large <= json.loads((folder / "sha256.json").read_text(encoding="utf-8")).keys()
+
+
+@pytest.mark.parametrize("name", sorted(hub.bundled()))
+def test_a_damaged_file_is_named_with_the_remedy(name, tmp_path):
+    folder = shutil.copytree(hub.bundled()[name], tmp_path / name)
+    hub.verify(folder)
+    file = next(folder.rglob("model.safetensors"))
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(ModelFormatError, match=r"model\.safetensors.*is damaged.*--force-reinstall"):
+        hub.verify(folder)
+
+
+def test_starter_is_static_vectors_of_length_one(starter):
+    assert [type(block) for block in starter] == [StaticEmbedding, Normalize]
+    vectors = starter.encode(PASSAGES)
+    assert vectors.shape == (9, 128)
+    assert vectors.dtype == np.float32
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+
+
+def test_starter_puts_like_meanings_closer(starter):
+    for text, like, unlike in ALIKE:
+        near, far = starter.similarity(starter.encode(text), starter.encode([like, unlike]))[0].tolist()
+        assert near > far + 0.1, text
+
+
+def test_starter_skips_what_it_cannot_read(starter):
+    assert (starter.encode("\u6f22\u5b57") == 0).all()
+    assert np.allclose(starter.encode("pasta \u6f22"), starter.encode("pasta"), atol=1e-6)
+
+
+def test_starter_stores_single_precision_values_that_half_precision_holds(starter):
+    weight = starter[0].embedding.weight
+    assert torch.equal(weight, weight.half().float())
