@@ -21,6 +21,7 @@ FLOORS = {
     0: "_lazy _optional devices errors folders metrics progress similarity texts tokens",
     1: "models quantization",
     2: "cross_encoder encoding hub model_card persist batching pool registry sentence_transformer",
+    5: "recipes",
     6: "__main__ cli util",
     7: "widgets",
 }

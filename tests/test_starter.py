@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from workbench import CrossEncoder, SentenceTransformer, hub
+from workbench import SentenceTransformer, hub
 from workbench.errors import ModelFormatError
 from workbench.models import Normalize, StaticEmbedding
+from workbench.recipes.starter import make_starter
 
 LARGEST = {"starter": 8e6, "starter-reranker": 14e6}  # bytes
 QUERY = "A man is eating pasta."
@@ -83,3 +84,11 @@ def test_starter_skips_what_it_cannot_read(starter):
 def test_starter_stores_single_precision_values_that_half_precision_holds(starter):
     weight = starter[0].embedding.weight
     assert torch.equal(weight, weight.half().float())
+
+
+def test_the_recipe_makes_a_folder_like_the_bundled_one(tiny, tmp_path):
+    made = make_starter(tiny, tmp_path / "made", dimensions=8)
+    hub.verify(tmp_path / "made")
+    assert made.encode(PASSAGES).shape == (9, 8)
+    again = make_starter(tiny, tmp_path / "again", dimensions=8)
+    assert torch.equal(made[0].embedding.weight, again[0].embedding.weight)
