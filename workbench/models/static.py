@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from tokenizers import AddedToken, Tokenizer, normalizers, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer
 from torch import Tensor, nn
 
 import workbench
@@ -44,24 +43,21 @@ class StaticEmbedding(InputModule):
     padded = False
 
     def __init__(
-        self,
-        tokenizer: Any,
-        embedding_weights: npt.NDArray[Any] | Tensor | None = None,
-        embedding_dim: int | None = None,
-        **kwargs: Any,
+        self, tokenizer: Any, embedding_weights: Any = None, embedding_dim: int | None = None, **kwargs: Any
     ) -> None:
         super().__init__()
         self.tokenizer = tokenizer
         size = max(self.tokenizer.get_vocab().values(), default=-1) + 1
-        if embedding_weights is not None:
-            weights = torch.as_tensor(embedding_weights).detach().to(torch.float32, copy=True)
-            if weights.ndim != 2 or len(weights) < size:
-                raise ValueError(f"embedding_weights are {tuple(weights.shape)}; expected ({size} or more, dimension).")
-            self.embedding = nn.EmbeddingBag.from_pretrained(weights, freeze=False, mode="mean")
-        elif embedding_dim is not None:
-            self.embedding = nn.EmbeddingBag(size, embedding_dim, mode="mean")
-        else:
+        if embedding_weights is None and embedding_dim is None:
             raise ValueError("StaticEmbedding needs embedding_weights or embedding_dim.")
+        weights = (
+            torch.randn(size, embedding_dim or 0) if embedding_weights is None else torch.as_tensor(embedding_weights)
+        )
+        if weights.ndim != 2 or len(weights) < size:
+            raise ValueError(f"embedding_weights are {tuple(weights.shape)}; expected ({size} or more, dimension).")
+        self.embedding = nn.EmbeddingBag.from_pretrained(
+            weights.detach().to(torch.float32, copy=True), False, mode="mean"
+        )
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -212,16 +208,16 @@ def keep_tokens(tokenizer: Tokenizer, keep: Callable[[str], bool]) -> tuple[Toke
 def _last_layer(teacher: Any, tokenizer: Tokenizer, pieces: list[list[int]]) -> Tensor:
     """The teacher's mean token vector of each piece, read alone between its special tokens: (pieces, dimension)."""
     frame = tokenizer.encode("a")
-    start, end = frame.special_tokens_mask.index(0), len(frame) - frame.special_tokens_mask[::-1].index(0)
+    start, tail = frame.special_tokens_mask.index(0), frame.special_tokens_mask[::-1].index(0)
     vectors: dict[int, Tensor] = {}
     teacher.eval()
     for length in {len(piece) for piece in pieces}:
         rows = [row for row, piece in enumerate(pieces) if len(piece) == length]
         for part in (rows[at : at + 512] for at in range(0, len(rows), 512)):
-            ids = torch.tensor([[*frame.ids[:start], *pieces[row], *frame.ids[end:]] for row in part])
-            features = {"input_ids": ids.to(teacher.device), "attention_mask": torch.ones_like(ids).to(teacher.device)}
-            with torch.inference_mode():
-                tokens = teacher(features)["token_embeddings"]  # (rows, start + length + tail, dimension)
+            ids = [[*frame.ids[:start], *pieces[row], *frame.ids[len(frame) - tail :]] for row in part]
+            inputs = torch.tensor(ids, device=teacher.device)
+            with torch.inference_mode():  # (rows, start + length + tail, dimension)
+                tokens = teacher({"input_ids": inputs, "attention_mask": torch.ones_like(inputs)})["token_embeddings"]
             vectors.update(zip(part, tokens[:, start : start + length].mean(1).float().cpu(), strict=True))
     return torch.stack([vectors[row] for row in range(len(pieces))])
 
@@ -230,25 +226,21 @@ def _principal(vectors: Tensor, dims: int | None) -> Tensor:
     """The centred vectors along their first ``dims`` principal axes, whose largest coefficient is made positive."""
     centred = (vectors - vectors.mean(0)).double()
     axes = torch.linalg.eigh(centred.T @ centred).eigenvectors.flip(1)[:, :dims]
-    signs = axes.gather(0, axes.abs().argmax(0, keepdim=True)).sign()
-    return torch.matmul(centred, axes * signs).float()
+    return torch.matmul(centred, axes * axes.gather(0, axes.abs().argmax(0, keepdim=True)).sign()).float()
 
 
 def _join(state: dict[str, Tensor], tokenizer: Tokenizer) -> Tensor:
     """One vector per token out of the tensors of a model2vec folder."""
     vectors = state["embeddings"].float()
-    if "mapping" in state:
-        vectors = vectors[state["mapping"].long()]
-    if "weights" in state:
-        vectors = vectors * state["weights"].float()[:, None]
+    vectors = vectors[state["mapping"].long()] if "mapping" in state else vectors
+    vectors = vectors * state["weights"].float()[:, None] if "weights" in state else vectors
     return _without_unknown(vectors, tokenizer)
 
 
 def _without_unknown(vectors: Tensor, tokenizer: Tokenizer) -> Tensor:
     """The vectors with that of the unknown token set to zero: it says nothing about a text."""
     unknown = tokenizer.token_to_id(getattr(tokenizer.model, "unk_token", None) or "")
-    if unknown is not None:
-        vectors[unknown] = 0
+    vectors[[] if unknown is None else unknown] = 0
     return vectors
 
 
@@ -267,10 +259,9 @@ def _plain(tokenizer: Any) -> Tokenizer:
 def _splitter(tokenizer: Tokenizer) -> re.Pattern[str] | None:
     """Where words can be cut further without changing their tokens; None where tokens depend on neighbouring words."""
     added = tokenizer.get_added_tokens_decoder().values()
-    if (
-        not isinstance(tokenizer.normalizer, normalizers.BertNormalizer)
-        or not isinstance(tokenizer.pre_tokenizer, pre_tokenizers.BertPreTokenizer)
-        or any(token.normalized or " " in token.content for token in added)
+    kinds = [type(part).__name__ for part in (tokenizer.normalizer, tokenizer.pre_tokenizer)]
+    if kinds != ["BertNormalizer", "BertPreTokenizer"] or any(
+        token.normalized or " " in token.content for token in added
     ):
         return None
     special = sorted((re.escape(token.content) for token in added), key=len, reverse=True)
