@@ -50,14 +50,11 @@ class StaticEmbedding(InputModule):
         size = max(self.tokenizer.get_vocab().values(), default=-1) + 1
         if embedding_weights is None and embedding_dim is None:
             raise ValueError("StaticEmbedding needs embedding_weights or embedding_dim.")
-        weights = (
-            torch.randn(size, embedding_dim or 0) if embedding_weights is None else torch.as_tensor(embedding_weights)
-        )
+        given = torch.randn(size, embedding_dim or 0) if embedding_weights is None else embedding_weights
+        weights = torch.as_tensor(given).detach().to(torch.float32, copy=True)
         if weights.ndim != 2 or len(weights) < size:
             raise ValueError(f"embedding_weights are {tuple(weights.shape)}; expected ({size} or more, dimension).")
-        self.embedding = nn.EmbeddingBag.from_pretrained(
-            weights.detach().to(torch.float32, copy=True), False, mode="mean"
-        )
+        self.embedding = nn.EmbeddingBag.from_pretrained(weights, freeze=False, mode="mean")
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -99,8 +96,8 @@ class StaticEmbedding(InputModule):
                 self._words = {}
         pieces = [known[word] for word in chain.from_iterable(rows)]
         ends = np.cumsum([0, *map(len, pieces)])
-        ids = np.fromiter(chain.from_iterable(pieces), np.int32, int(ends[-1]))
-        return TokenRows({"input_ids": ids}, ends[np.cumsum([0, *map(len, rows)])])
+        ids = {"input_ids": np.fromiter(chain.from_iterable(pieces), np.int32, int(ends[-1]))}
+        return TokenRows(ids, ends[np.cumsum([0, *map(len, rows)])])
 
     def collate(self, rows: TokenRows, index: IntArray) -> Features:
         """The ids of the given rows end to end, and where each row starts."""
@@ -179,8 +176,8 @@ class StaticEmbedding(InputModule):
             rank = torch.arange(2, len(vectors) + 2)
             share = 1 / rank / (1 / rank).sum()
             weight = rank.log() if sif_coefficient is None else sif_coefficient / (sif_coefficient + share)
-            vectors = vectors * weight[:, None]
-        return cls(tokenizer, _without_unknown(vectors, tokenizer))
+            vectors *= weight[:, None]
+        return cls(tokenizer, _join({"embeddings": vectors}, tokenizer))
 
 
 def keep_tokens(tokenizer: Tokenizer, keep: Callable[[str], bool]) -> tuple[Tokenizer, IntArray]:
@@ -230,15 +227,9 @@ def _principal(vectors: Tensor, dims: int | None) -> Tensor:
 
 
 def _join(state: dict[str, Tensor], tokenizer: Tokenizer) -> Tensor:
-    """One vector per token out of the tensors of a model2vec folder."""
-    vectors = state["embeddings"].float()
-    vectors = vectors[state["mapping"].long()] if "mapping" in state else vectors
+    """One vector per token out of a model2vec folder's tensors; the unknown token, which says nothing, gets zero."""
+    vectors = state["embeddings"].float()[state["mapping"].long() if "mapping" in state else slice(None)]
     vectors = vectors * state["weights"].float()[:, None] if "weights" in state else vectors
-    return _without_unknown(vectors, tokenizer)
-
-
-def _without_unknown(vectors: Tensor, tokenizer: Tokenizer) -> Tensor:
-    """The vectors with that of the unknown token set to zero: it says nothing about a text."""
     unknown = tokenizer.token_to_id(getattr(tokenizer.model, "unk_token", None) or "")
     vectors[[] if unknown is None else unknown] = 0
     return vectors
