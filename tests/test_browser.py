@@ -82,7 +82,7 @@ def page(lab):
     problems = []
     with sync_playwright() as playwright:
         browser = launch(playwright)
-        page = browser.new_page(viewport={"width": 1130, "height": 1320})
+        page = browser.new_page(viewport={"width": 1130, "height": 1460})
         page.set_default_timeout(PATIENCE)
         expect.set_options(timeout=PATIENCE)
         page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
@@ -104,7 +104,7 @@ def test_the_quickstart_runs_and_its_panel_draws_other_texts(page):
     expect(labels).to_have_count(10)
     expect(labels.first).to_contain_text("A man is eating pasta.")
     expect(panel.locator(".textpoint")).to_have_count(100)
-    panel.scroll_into_view_if_needed()
+    panel.evaluate("card => card.scrollIntoView()")
     page.screenshot(path=SHOTS / "quickstart.png")
 
     # Other texts: an old result says that it is old, Run draws a new one, and markup stays text.
