@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from workbench import SentenceTransformer, hub
+from workbench import CrossEncoder, SentenceTransformer, hub
 from workbench.errors import ModelFormatError
 from workbench.models import Normalize, StaticEmbedding
 from workbench.recipes.starter import make_starter
@@ -92,3 +92,24 @@ def test_the_recipe_makes_a_folder_like_the_bundled_one(tiny, tmp_path):
     assert made.encode(PASSAGES).shape == (9, 8)
     again = make_starter(tiny, tmp_path / "again", dimensions=8)
     assert torch.equal(made[0].embedding.weight, again[0].embedding.weight)
+
+
+@pytest.fixture(scope="module")
+def reranker():
+    return CrossEncoder("starter-reranker", device="cpu")
+
+
+def test_the_reranker_puts_the_two_sentences_about_eating_first(reranker):
+    ranks = reranker.rank(QUERY, PASSAGES)
+    assert [row["corpus_id"] for row in ranks[:2]] == [0, 1]
+    assert ranks[1]["score"] > 0.4 > 0.2 > ranks[2]["score"] > 0
+
+
+def test_the_reranker_prefers_the_like_meaning(reranker):
+    scores = reranker.predict([(text, other) for text, like, unlike in ALIKE for other in (like, unlike)])
+    assert (scores[::2] > scores[1::2]).all()
+
+
+def test_the_reranker_computes_in_single_precision(reranker):
+    assert {parameter.dtype for parameter in reranker.model.parameters()} == {torch.float32}
+    assert reranker.max_length == 128

@@ -49,7 +49,7 @@ _E5 = ("query: ", "passage: ")
 # fmt: off
 _ROWS: list[tuple[Any, ...]] = [  # name, kind, dimensions, tokens, MB, languages, licence, note, scores, prompts
     ("starter", _BI, 128, None, 7.6, "en", _FREE, "came along: static vectors, very fast"),
-    ("starter-reranker", _CE, None, 96, 13.8, "en", _FREE, "came along: small and fast"),
+    ("starter-reranker", _CE, None, 128, 13.8, "en", _FREE, "came along: small and fast"),
     (f"{_ST}/all-MiniLM-L6-v2", _BI, 384, 256, 90.9, "en", _FREE, "all-round", _st(68.06, 49.54)),
     (f"{_ST}/all-MiniLM-L12-v2", _BI, 384, 128, 133, "en", _FREE, "all-round", _st(68.70, 50.82)),
     (f"{_ST}/all-mpnet-base-v2", _BI, 768, 384, 438, "en", _FREE, "all-round, slower", _st(69.57, 57.02)),

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 from model2vec import StaticModel
+from sentence_transformers import CrossEncoder as ReferencePairs
 from sentence_transformers import SentenceTransformer as Reference
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding as ReferenceBlock
 
 from tests.tiny import SENTENCES, tokenizer
-from workbench import SentenceTransformer
+from workbench import CrossEncoder, SentenceTransformer, hub
 from workbench.models import Normalize, StaticEmbedding
 
 TEXTS = [*SENTENCES, "unknown words: zebra \u6f22", "a " * 700]
@@ -73,3 +74,12 @@ def test_a_name_is_resolved_as_for_any_model(block, tmp_path, monkeypatch):
     SentenceTransformer(modules=[block], device="cpu").save_pretrained(tmp_path)
     monkeypatch.setattr("workbench.hub.resolve", lambda name, **_: tmp_path)
     assert torch.equal(StaticEmbedding.from_model2vec("someone/words").embedding.weight, block.embedding.weight)
+
+
+def test_the_reference_loads_the_bundled_models_as_ordinary_folders():
+    known = [text for text in SENTENCES if text]
+    theirs = Reference(str(hub.bundled()["starter"]), device="cpu").encode(known)
+    assert np.abs(SentenceTransformer("starter", device="cpu").encode(known) - theirs).max() < 2e-3  # it adds up halves
+    pairs = [(known[0], text) for text in known]
+    scores = ReferencePairs(str(hub.bundled()["starter-reranker"]), device="cpu").predict(pairs)
+    assert np.abs(CrossEncoder("starter-reranker", device="cpu").predict(pairs) - scores).max() < 1e-6
