@@ -18,15 +18,16 @@ ROOT = Path(__file__).parents[1]
 
 # A room imports only from its own floor and those below. CONTRIBUTING.md shows the same table.
 FLOORS = {
-    0: "_lazy _optional devices errors folders metrics progress similarity texts tokens",
-    1: "models quantization",
+    0: "_lazy _optional devices errors folders metrics progress protocols similarity texts tokens vectors",
+    1: "clustering models projection quantization search",
     2: "cross_encoder encoding hub model_card persist batching pool registry sentence_transformer",
+    3: "mining store",
     5: "recipes",
     6: "__main__ cli util",
     7: "widgets",
 }
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms.split()}
-CORE_LINES = 3_500  # lines of code in workbench/: blanks, comments and docstrings not counted
+CORE_LINES = 6_500  # lines of code in workbench/: blanks, comments and docstrings not counted
 LARGEST_FILE = 2**20  # bytes of a tracked file outside workbench/assets
 
 # Put together from pieces, so that this file passes its own test.

@@ -7,6 +7,9 @@ WorkbenchError
 ├── ModelNotFoundError   (OSError)      no such model: says where it was looked for
 ├── ModelFormatError     (ValueError)   a model folder that is damaged or not one we know
 │   └── UnsafeModelError                ... that asks to run code or to read outside itself
+├── VectorError          (ValueError)   vectors that cannot be used: names their rows, or both numbers of dimensions
+├── DataFormatError      (ValueError)   a saved index, store or table that is damaged or not one of ours
+├── ServiceError         (RuntimeError) a search server does not answer or refuses: says what was done until then
 ├── WorkerError          (RuntimeError) a worker process raised or died: names it
 └── Cancelled                           the user stopped the work
 """
@@ -15,8 +18,9 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 __all__ = [
-    "Cancelled", "ChoiceError", "DependencyError", "ModelFormatError", "ModelNotFoundError", "TextTypeError",
-    "TruncationWarning", "UnsafeModelError", "WorkbenchError", "WorkerError", "choose",
+    "Cancelled", "ChoiceError", "DataFormatError", "DependencyError", "ModelFormatError", "ModelNotFoundError",
+    "ServiceError", "TextTypeError", "TruncationWarning", "UnsafeModelError", "VectorError", "WorkbenchError",
+    "WorkerError", "choose",
 ]  # fmt: skip
 
 _T = TypeVar("_T")
@@ -48,6 +52,18 @@ class ModelFormatError(WorkbenchError, ValueError):
 
 class UnsafeModelError(ModelFormatError):
     """A model folder asks for code to be run or for a file outside the folder."""
+
+
+class VectorError(WorkbenchError, ValueError):
+    """Vectors cannot be used; the message names their rows, or the dimensions found and expected."""
+
+
+class DataFormatError(WorkbenchError, ValueError):
+    """A saved index, store or table is damaged, incomplete, or in no known format."""
+
+
+class ServiceError(WorkbenchError, RuntimeError):
+    """A server does not answer, or refuses; the message says what was done until then."""
 
 
 class WorkerError(WorkbenchError, RuntimeError):

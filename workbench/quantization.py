@@ -1,14 +1,15 @@
 """Vectors in fewer bytes: one byte per dimension (int8, uint8) or one bit (binary, ubinary)."""
 
 import logging
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from workbench.errors import choose
 
-__all__ = ["PRECISIONS", "quantize_embeddings"]
+__all__ = ["PRECISIONS", "Quantizer", "quantize_embeddings"]
 
 _logger = logging.getLogger(__name__)
 
@@ -60,6 +61,52 @@ def quantize_embeddings(
         steps /= np.where(step > 0, step, 1)
         codes = np.clip(steps, 0, 255, out=steps).astype(np.uint8)  # (n, dim)
     return codes if kind is np.uint8 else (codes ^ 0x80).view(np.int8)  # flipping the top bit is minus 128
+
+
+@dataclass(frozen=True)
+class Quantizer:
+    """Vectors to codes and back, by ranges fitted once, so that later batches and queries have the same codes."""
+
+    precision: str
+    dim: int
+    ranges: _Array | None = None  # (2, dim), for bytes only
+
+    @classmethod
+    def fit(cls, precision: str, vectors: Any) -> Self:
+        """Take the ranges of typical (n, dim) vectors; raises as ``quantize_embeddings`` does."""
+        choose("precision", precision, PRECISIONS)
+        sample = _floats(vectors)
+        return cls(precision, sample.shape[-1], _ranges(sample, precision, None, None) if "int" in precision else None)
+
+    def encode(self, vectors: Any) -> _Array:
+        """Turn (n, dim) vectors into codes: (n, dim), or (n, ceil(dim / 8)) for bits."""
+        codes: _Array = quantize_embeddings(vectors, self.precision, self.ranges)  # type: ignore[assignment]
+        return codes
+
+    def decode(self, codes: Any) -> _Array:
+        """Turn codes back into (n, dim) float32 vectors: each byte the middle of its step, each bit ±1 / sqrt(dim)."""
+        codes = np.asarray(codes)
+        if self.precision == "float32":
+            return np.asarray(codes, np.float32)
+        codes = codes if codes.dtype == np.uint8 else codes.view(np.uint8) ^ 0x80
+        if self.ranges is None:
+            bits = np.unpackbits(codes, axis=-1, count=self.dim)
+            signs: _Array = (bits * np.float32(2) - np.float32(1)) / np.float32(self.dim**0.5)
+            return signs
+        low, high = self.ranges
+        middle: _Array = low + (codes + np.float32(0.5)) * ((high - low) / 255)
+        return middle
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as plain values, to be saved with an index; ``from_dict`` reads them."""
+        ranges = None if self.ranges is None else self.ranges.tolist()
+        return {"precision": self.precision, "dim": self.dim, "ranges": ranges}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Read what ``to_dict`` gave."""
+        ranges = None if values["ranges"] is None else np.asarray(values["ranges"], np.float32)
+        return cls(values["precision"], values["dim"], ranges)
 
 
 def _ranges(vectors: _Array, precision: str, ranges: Any, calibration: Any) -> _Array:
