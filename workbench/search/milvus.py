@@ -1,0 +1,342 @@
+"""An index in Milvus: a file of this machine by the embedded engine, or a server or cluster by its address.
+
+Wang et al., 2021, Milvus: A Purpose-Built Vector Data Management System.
+"""
+
+import re
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from workbench._optional import require
+from workbench.errors import DataFormatError, ServiceError, choose
+from workbench.folders import write_atomically
+from workbench.protocols import Hits
+from workbench.search.engine import EngineIndex, Stopped, without_credentials
+from workbench.vectors import as_matrix, blocks
+
+__all__ = ["MilvusIndex"]
+
+_METRICS: dict[str, tuple[str, Callable[[float], float]]] = {  # Milvus's name, and its score as ours
+    "cosine": ("COSINE", float),
+    "dot": ("IP", float),
+    "euclidean": ("L2", lambda squared: -(max(squared, 0.0) ** 0.5)),
+}
+_TYPES: dict[str, dict[str, Any]] = {  # settings of a new index
+    "AUTOINDEX": {},  # the engine's choice
+    "HNSW": {"M": 16, "efConstruction": 200},
+    "IVF_FLAT": {"nlist": 128},
+    "FLAT": {},  # exact
+}
+_FIELDS = {"keyword": "VARCHAR", "integer": "INT64", "float": "DOUBLE", "boolean": "BOOL"}
+_ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n", "\r": r"\r", "\t": r"\t"})
+_MOST = 16_384  # rows that Milvus gives for a query
+_QUERIES = 100  # in one request
+
+
+class MilvusIndex(EngineIndex):
+    """Vectors in a collection of Milvus.
+
+    Args:
+        path: a file name ending in ``.db`` for the embedded engine (it keeps a folder of that name), or the address of
+            a server (``http://localhost:19530``); None: an embedded one that is gone when it is closed.
+        collection: the collection's name; it is made when the first rows come, and opened if it is there.
+        metric: "cosine", "dot" or "euclidean"; None: what the collection was made with, and "cosine" for a new one.
+        fields: further fields by name to filter by, and their kinds: "keyword", "integer", "float" or "boolean".
+        index_type: "AUTOINDEX", "HNSW", "IVF_FLAT" or "FLAT" (exact).
+        index_params: settings of that type, such as ``{"M": 32}``, over the default ones.
+        search_params: settings of each search, such as ``{"ef": 200}`` or ``{"nprobe": 32}``.
+        batch_size: most rows in one request.
+        token: ``"user:password"`` or an API key of the server.
+        timeout: seconds that a server has for one request.
+
+    Raises:
+        DataFormatError: the file is damaged, or not Milvus Lite's; it is left as it is.
+        ServiceError: the server does not answer, or another process has the file open.
+    """
+
+    kind = "milvus"
+
+    def __init__(
+        self,
+        path: str | Path | None = None,
+        *,
+        collection: str = "workbench",
+        metric: str | None = None,
+        fields: Mapping[str, str] | None = None,
+        index_type: str = "AUTOINDEX",
+        index_params: Mapping[str, Any] | None = None,
+        search_params: Mapping[str, Any] | None = None,
+        batch_size: int = 2_000,
+        token: str = "",
+        timeout: float = 60.0,
+    ) -> None:
+        super().__init__(metric, fields, _FIELDS, batch_size)
+        choose("metric", self.metric, _METRICS)
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,254}", collection):
+            raise ValueError(f"The collection name {collection!r} is none: use letters, digits and _.")
+        self.collection = collection
+        self.index_type = index_type
+        self.index_params = choose("index type", index_type, _TYPES) | dict(index_params or {})
+        self.search_params = dict(search_params or {})
+        self._timeout = timeout
+        self._database = _Database.open(path, token, timeout)
+        self._release = weakref.finalize(self, self._database.release)
+        try:
+            if self._ask("has_collection", collection):
+                self._describe()
+        except ServiceError as error:
+            self.close()
+            if not self._database.embedded:
+                raise
+            raise DataFormatError(f"{self._database} is damaged: {error} Take a copy of it, or make it anew.") from error
+        except Exception:
+            self.close()
+            raise
+
+    def _describe(self) -> None:
+        """Take over the settings of a collection that is there, and load it."""
+        types = require("pymilvus", extra="milvus").DataType
+        kinds = {getattr(types, name): kind for kind, name in _FIELDS.items()}
+        columns = {column["name"]: column for column in self._ask("describe_collection", self.collection)["fields"]}
+        key, vector = columns.pop("id", {}), columns.pop("vector", {})
+        metrics = {name: metric for metric, (name, _) in _METRICS.items()}
+        index = self._ask("describe_index", self.collection, "vector") if vector else {}
+        if (
+            key.get("type") not in (types.INT64, types.VARCHAR)
+            or vector.get("type") != types.FLOAT_VECTOR
+            or index.get("metric_type") not in metrics
+            or any(column["type"] not in kinds for column in columns.values())
+        ):
+            raise DataFormatError(
+                f"The collection {self.collection!r} of {self._database} was not made here: its fields are "
+                f"{', '.join(['id', 'vector', *columns])}. Choose another name; nothing was changed."
+            )
+        self._adopt(
+            metric=metrics[index["metric_type"]],
+            dim=int(vector["params"]["dim"]),
+            fields={name: kinds[column["type"]] for name, column in columns.items()},
+            id_type=int if key["type"] == types.INT64 else str,
+        )
+        self.index_type = index["index_type"]
+        self._ask("load_collection", self.collection)
+
+    def _ask(self, method: str, *args: Any, **options: Any) -> Any:
+        """Call the client.
+
+        Raises:
+            ServiceError: Milvus refuses or does not answer.
+        """
+        if not self._release.alive:
+            raise ServiceError(f"{self} is closed. Open it again.")
+        try:
+            return getattr(self._database.client, method)(*args, timeout=self._timeout, **options)
+        except require("pymilvus", extra="milvus").MilvusException as error:
+            raise ServiceError(f"{self._database} answers: {error.message}.") from error
+
+    # ── writing ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _create(self, dim: int, id_type: type) -> None:
+        milvus = require("pymilvus", extra="milvus")
+        schema = milvus.MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
+        if id_type is int:
+            schema.add_field("id", milvus.DataType.INT64, is_primary=True)
+        else:
+            schema.add_field("id", milvus.DataType.VARCHAR, is_primary=True, max_length=512)
+        schema.add_field("vector", milvus.DataType.FLOAT_VECTOR, dim=dim)
+        for name, kind in self.fields.items():
+            width = {"max_length": 65_535} if kind == "keyword" else {}
+            schema.add_field(name, getattr(milvus.DataType, _FIELDS[kind]), nullable=True, **width)
+        index = milvus.MilvusClient.prepare_index_params()
+        index.add_index(
+            "vector", index_type=self.index_type, metric_type=_METRICS[self.metric][0], params=self.index_params
+        )
+        self._ask(
+            "create_collection", self.collection, schema=schema, index_params=index, consistency_level="Strong"
+        )  # "Strong": a search sees every row that was added before it
+
+    def _write(self, ids: list[Any], vectors: npt.NDArray[np.float32], values: list[dict[str, Any]]) -> None:
+        rows = [
+            {"id": name, "vector": vector, **dict.fromkeys(self.fields), **row}
+            for name, vector, row in zip(ids, vectors, values, strict=True)
+        ]
+        try:
+            self._ask("upsert", self.collection, rows)
+        except ServiceError as error:
+            raise Stopped(0, str(error)) from error
+
+    def _known(self, ids: list[Any]) -> set[Any]:
+        found = self._ask("query", self.collection, filter=_expression([("id", "in", ids)]), output_fields=["id"])
+        return {row["id"] for row in found}
+
+    def _remove(self, ids: list[Any]) -> None:
+        self._ask("delete", self.collection, filter=_expression([("id", "in", ids)]))
+
+    def _settle(self) -> None:
+        """Nothing to do: the collection's consistency is strong."""
+
+    def _count(self) -> int:
+        return int(self._ask("query", self.collection, filter="", output_fields=["count(*)"])[0]["count(*)"])
+
+    # ── searching ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def search(self, queries: Any, k: int = 10, *, filter: Mapping[str, Any] | None = None) -> Hits:
+        """Return the k best rows for each query.
+
+        Args:
+            queries: (q, dim) or (dim,) vectors.
+            k: how many rows to find.
+            filter: field → value, list of values, or range (``{"gte": 2000}``); all of them must hold.
+
+        Raises:
+            VectorError: another number of dimensions than the rows', or NaN or infinite values; names the rows.
+            ChoiceError: an unknown field; lists the known ones.
+            ServiceError: the engine refuses or does not answer.
+        """
+        matrix = as_matrix(queries, name="queries", dim=self.dim)
+        limit, expression = self._checked_k(k, _MOST), _expression(self._conditions(filter))
+        ours = _METRICS[self.metric][1]
+        params = {"ef": max(64, 2 * limit)} if self.index_type == "HNSW" else {}
+        # The embedded engine subtracts all rows from all queries of a request at once to measure distances.
+        several = 1 if self.metric == "euclidean" and self._database.embedded else _QUERIES
+        lines = []
+        for _, part in blocks(matrix, several, name="queries"):
+            if self.dim is None:
+                lines += [[] for _ in part]
+                continue
+            found = self._ask(
+                "search", self.collection, list(part.numpy(force=True)), filter=expression, limit=limit,
+                output_fields=["id"], search_params={"params": params | self.search_params},
+            )  # fmt: skip
+            lines += [[(hit["id"], ours(hit["distance"])) for hit in line] for line in found]
+        return self._hits(lines, k)
+
+    # ── keeping ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def _address(self) -> dict[str, str]:
+        return {"path": str(self._database), "collection": self.collection}
+
+    def save(self, path: str | Path) -> None:
+        """Copy the embedded file to ``path``, which ends in ``.db``; of a served index, write where it is served."""
+        if not self._database.embedded:
+            return super().save(path)
+        target = _checked_file(path)
+        if str(target) in _Database.opened:
+            raise ValueError(f"{target} is open. Save to another path.")
+        with write_atomically(target) as folder, self._database.at_rest() as source:
+            shutil.copytree(source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("LOCK"))
+        return None
+
+    @classmethod
+    def open(cls, path: str | Path, **options: Any) -> Self:
+        """Open a saved index: a ``.db`` that is there, or a folder that tells where the index is served."""
+        if not str(path).endswith(".db"):
+            return super().open(path, **options)
+        if not Path(path).exists():
+            raise DataFormatError(f"{path} is not there.")
+        return cls(path, **options)
+
+    def close(self) -> None:
+        """Let the connection go; the last index of an embedded file stops its engine."""
+        self._release()
+
+
+class _Database:
+    """A client; and for an embedded file its engine, which all indexes of this process that have it open share."""
+
+    opened: ClassVar[dict[str, "_Database"]] = {}
+
+    def __init__(self, address: str, token: str, timeout: float, temporary: str | None = None) -> None:
+        self.embedded = "://" not in address
+        self.users = 0
+        self._address = address
+        self._connect = {"uri": address, "token": token, "timeout": timeout}
+        self._temporary = temporary
+        self._start()
+
+    @classmethod
+    def open(cls, path: str | Path | None, token: str, timeout: float) -> "_Database":
+        """Connect to a server, or to an embedded file, once for all its users."""
+        temporary = tempfile.mkdtemp() if path is None else None
+        served = isinstance(path, str) and "://" in path
+        address = str(path) if served else str(_checked_file(Path(temporary or "", path or "index.db")))
+        database = cls.opened.get(address) or cls(address, token, timeout, temporary)
+        if database.embedded:
+            cls.opened[address] = database
+        database.users += 1
+        return database
+
+    def _start(self) -> None:
+        milvus = require("pymilvus", extra="milvus")
+        if self.embedded:
+            require("milvus_lite", extra="milvus")
+            Path(self._address).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self.client = milvus.MilvusClient(**self._connect)
+        except milvus.MilvusException as error:
+            raise ServiceError(
+                f"{self} cannot be opened: another process has it open, or this one may not write there."
+                if self.embedded
+                else f"No Milvus answers at {self}: {error.message}. Start one as its documentation says, or give the "
+                "name of a file that ends in .db for the embedded engine."
+            ) from error
+
+    def _stop(self) -> None:
+        self.client.close()
+        if self.embedded:
+            require("milvus_lite.server_manager", extra="milvus").server_manager_instance.release_server(self._address)
+
+    def release(self) -> None:
+        """Let go for one user; the last one closes the connection and stops the engine."""
+        self.users -= 1
+        if not self.users:
+            self._stop()
+            self.opened.pop(self._address, None)
+            if self._temporary:
+                shutil.rmtree(self._temporary)
+
+    @contextmanager
+    def at_rest(self) -> Iterator[Path]:
+        """Stop the engine for a while, so that what is on disk is whole and stays as it is."""
+        self._stop()
+        try:
+            yield Path(self._address)
+        finally:
+            self._start()
+            for name in self.client.list_collections():
+                self.client.load_collection(name)
+
+    def __str__(self) -> str:
+        """Return the file or the server's address, without the name and password that it may hold."""
+        return self._address if self.embedded else without_credentials(self._address)
+
+
+def _checked_file(path: str | Path) -> Path:
+    """The resolved path of an embedded database, which may be new; raises where something else is in its place."""
+    file = Path(path).expanduser().resolve()
+    if file.suffix != ".db":
+        raise ValueError(f"{path} is no name for the embedded engine: it ends in .db. A server begins with http://.")
+    if file.exists() and (not file.is_dir() or (any(file.iterdir()) and not (file / "collections").is_dir())):
+        raise DataFormatError(f"{path} was not made by Milvus Lite. Choose another name; nothing was changed.")
+    return file
+
+
+def _expression(conditions: list[tuple[str, str, Any]]) -> str:
+    """Conditions that all must hold in Milvus's language; every string in it is quoted."""
+    return " and ".join(f"{field} {sign} {_literal(value)}" for field, sign, value in conditions)
+
+
+def _literal(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_literal, value))}]"
+    if isinstance(value, str):
+        return '"' + value.translate(_ESCAPES) + '"'
+    return str(value).lower() if isinstance(value, bool) else repr(value)
