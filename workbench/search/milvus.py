@@ -96,7 +96,9 @@ class MilvusIndex(EngineIndex):
             self.close()
             if not self._database.embedded:
                 raise
-            raise DataFormatError(f"{self._database} is damaged: {error} Take a copy of it, or make it anew.") from error
+            raise DataFormatError(
+                f"{self._database} is damaged: {error} Take a copy of it, or make it anew."
+            ) from error
         except Exception:
             self.close()
             raise
