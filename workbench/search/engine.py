@@ -1,8 +1,8 @@
 """What indexes kept by a search engine share: checked ids, rows and filters, batches with progress, and hits."""
 
-import re
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 from urllib.parse import urlsplit
@@ -10,10 +10,11 @@ from urllib.parse import urlsplit
 import numpy as np
 import numpy.typing as npt
 
-from workbench.errors import ChoiceError, DataFormatError, ModelFormatError, ServiceError, choose
+from workbench.errors import DataFormatError, ModelFormatError, ServiceError
 from workbench.folders import read_json, write_atomically, write_json
 from workbench.progress import track
 from workbench.protocols import Hits
+from workbench.search.fields import Fields
 from workbench.texts import slices
 from workbench.vectors import as_matrix, blocks
 
@@ -22,14 +23,6 @@ __all__ = ["EngineIndex", "Stopped", "without_credentials"]
 _POINTER = "index.json"  # in a folder that tells where an index is served
 _ID_BYTES = 512  # the longest id of Elasticsearch; Milvus's column is as wide
 _KNOWN = 1_000  # ids in one question of which are there already
-_VALUES: dict[str, tuple[type, ...]] = {
-    "keyword": (str,),
-    "text": (str,),
-    "integer": (int,),
-    "float": (float, int),
-    "boolean": (bool,),
-}
-_RANGES = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 
 
 class Stopped(Exception):  # noqa: N818 (add() turns it into the error that the user sees)
@@ -58,16 +51,9 @@ class EngineIndex(ABC):
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; it must be at least 1.")
-        for name, kind in (fields or {}).items():
-            if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,63}", name) or name in ("id", "vector"):
-                raise ValueError(
-                    f"The field name {name!r} is none: use up to 64 letters, digits and _, from a letter on, and "
-                    "neither 'id' nor 'vector'."
-                )
-            choose("kind of field", kind, dict.fromkeys(kinds))
         self._wanted = {"metric": metric, "fields": None if fields is None else dict(fields)}
         self.metric = metric or "cosine"
-        self.fields = dict(fields or {})
+        self.fields = Fields(fields or {}, kinds)
         self.batch_size = batch_size
         self.dim: int | None = None  # None until the first rows come
         self._id_type: type = int
@@ -80,7 +66,8 @@ class EngineIndex(ABC):
                     f"{self} was made with {name} {found!r}, not {self._wanted[name]!r}. "
                     "Leave the option out, or choose another name for the index."
                 )
-        self.metric, self.dim, self.fields, self._id_type = metric, dim, fields, id_type
+        self.metric, self.dim, self._id_type = metric, dim, id_type
+        self.fields = Fields(fields, set(fields.values()))
 
     # ── what a subclass brings ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -144,7 +131,7 @@ class EngineIndex(ABC):
         """
         matrix = as_matrix(rows, name="rows", dim=self.dim)
         names = self._checked_ids(ids, len(matrix))
-        values = self._checked_metadata(metadata, len(matrix))
+        values = self.fields.rows(metadata, len(matrix))
         if not names:
             return
         for _ in blocks(matrix, name="rows"):  # the whole of it is looked at for NaN before any of it is sent
@@ -229,7 +216,7 @@ class EngineIndex(ABC):
         names = [int(name) if isinstance(name, np.integer) else name for name in names]
         if count is not None and len(names) != count:
             raise ValueError(f"{len(names)} ids for {count} rows; give one to each.")
-        kind = self._id_type if self.dim is not None else int if names and isinstance(names[0], int) else str
+        kind: Any = self._id_type if self.dim is not None else int if names and isinstance(names[0], int) else str
         for position, name in enumerate(names):
             if type(name) is not kind:
                 raise ValueError(
@@ -238,70 +225,19 @@ class EngineIndex(ABC):
                 )
             if kind is int and not -(2**63) <= name < 2**63:
                 raise ValueError(f"The id {name} at position {position} is beyond 64 bits.")
-            if kind is str and not 0 < len(name.encode("utf-8", "replace")) <= _ID_BYTES:
+            if kind is str and not 0 < len(name.encode()) <= _ID_BYTES:
                 raise ValueError(f"The id at position {position} is empty or longer than {_ID_BYTES} bytes.")
         if len(set(names)) < len(names):
-            seen: set[Any] = set()
-            self._refuse(name for name in names if name in seen or seen.add(name))
+            self._refuse(name for name, times in Counter(names).items() if times > 1)
         return names
 
-    def _refuse(self, twice: Iterator[Any]) -> None:
+    def _refuse(self, twice: Iterable[Any]) -> None:
         """Raise on the first id that is there already."""
         for name in twice:
             raise ValueError(
                 f"ids must be unique: {name!r} comes twice or is in the index already. "
                 "Give other ids, or replace=True to write over rows that are there."
             )
-
-    def _checked_metadata(self, metadata: Any, count: int) -> list[dict[str, Any]]:
-        rows = [{}] * count if metadata is None else list(metadata)
-        if len(rows) != count:
-            raise ValueError(f"{len(rows)} rows of metadata for {count} rows; give one to each.")
-        checked = []
-        for position, row in enumerate(rows):
-            if not isinstance(row, Mapping):
-                raise ValueError(f"metadata at position {position} is {type(row).__name__}; expected field → value.")
-            try:
-                checked.append({name: self._value(name, value) for name, value in row.items() if value is not None})
-            except ValueError as error:
-                raise type(error)(f"metadata at position {position}: {error}") from None
-        return checked
-
-    def _value(self, field: str, value: Any) -> Any:
-        """A value that the field can hold."""
-        kind = choose("field", field, self.fields)
-        plain = value.item() if isinstance(value, np.generic) else value
-        if not isinstance(plain, _VALUES[kind]) or (isinstance(plain, bool) and kind != "boolean"):
-            raise ValueError(f"{field} is {value!r} ({type(value).__name__}); it is a field of the kind {kind!r}.")
-        if isinstance(plain, float) and not np.isfinite(plain):
-            raise ValueError(f"{field} is {plain}; only finite numbers can be kept.")
-        return plain
-
-    def _conditions(self, filter: Mapping[str, Any] | None) -> list[tuple[str, str, Any]]:
-        """A filter as (field, operator, value) that all must hold: operators are those of Python, and "in".
-
-        ``{"lang": "en", "year": {"gte": 2000, "lt": 2010}, "topic": ["art", "music"]}`` asks for one value, a range
-        and any of some values.
-        """
-        if filter is not None and not isinstance(filter, Mapping):
-            raise ValueError(f"filter is {type(filter).__name__}; expected field → value, list of values, or range.")
-        found: list[tuple[str, str, Any]] = []
-        for field, value in (filter or {}).items():
-            if choose("field to filter by", field, self._filterable) and isinstance(value, Mapping):
-                for name, limit in value.items():
-                    sign = choose("end of a range", name, _RANGES)
-                    found.append((field, sign, self._value(field, limit)))
-            elif isinstance(value, (list, tuple, set, frozenset, np.ndarray)):
-                found.append((field, "in", [self._value(field, one) for one in value]))
-            else:
-                found.append((field, "==", self._value(field, value)))
-            if isinstance(value, Collection) and not isinstance(value, str) and not len(value):
-                raise ValueError(f"The filter by {field!r} is empty. Give a value, or leave the field out.")
-        return found
-
-    @property
-    def _filterable(self) -> dict[str, str]:
-        return {name: kind for name, kind in self.fields.items() if kind != "text"}
 
     def _checked_k(self, k: int, most: int) -> int:
         """How many rows to ask for: not more than there are."""

@@ -5,12 +5,10 @@ Wang et al., 2021, Milvus: A Purpose-Built Vector Data Management System.
 
 import re
 import shutil
-import tempfile
 import weakref
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +17,9 @@ from workbench._optional import require
 from workbench.errors import DataFormatError, ServiceError, choose
 from workbench.folders import write_atomically
 from workbench.protocols import Hits
-from workbench.search.engine import EngineIndex, Stopped, without_credentials
+from workbench.search.engine import EngineIndex, Stopped
+from workbench.search.fields import Condition
+from workbench.search.milvus_database import MilvusDatabase, embedded_file
 from workbench.vectors import as_matrix, blocks
 
 __all__ = ["MilvusIndex"]
@@ -87,7 +87,7 @@ class MilvusIndex(EngineIndex):
         self.index_params = choose("index type", index_type, _TYPES) | dict(index_params or {})
         self.search_params = dict(search_params or {})
         self._timeout = timeout
-        self._database = _Database.open(path, token, timeout)
+        self._database = MilvusDatabase.open(path, token, timeout)
         self._release = weakref.finalize(self, self._database.release)
         try:
             if self._ask("has_collection", collection):
@@ -153,7 +153,7 @@ class MilvusIndex(EngineIndex):
         else:
             schema.add_field("id", milvus.DataType.VARCHAR, is_primary=True, max_length=512)
         schema.add_field("vector", milvus.DataType.FLOAT_VECTOR, dim=dim)
-        for name, kind in self.fields.items():
+        for name, kind in self.fields.kinds.items():
             width = {"max_length": 65_535} if kind == "keyword" else {}
             schema.add_field(name, getattr(milvus.DataType, _FIELDS[kind]), nullable=True, **width)
         index = milvus.MilvusClient.prepare_index_params()
@@ -166,7 +166,7 @@ class MilvusIndex(EngineIndex):
 
     def _write(self, ids: list[Any], vectors: npt.NDArray[np.float32], values: list[dict[str, Any]]) -> None:
         rows = [
-            {"id": name, "vector": vector, **dict.fromkeys(self.fields), **row}
+            {"id": name, "vector": vector, **dict.fromkeys(self.fields.kinds), **row}
             for name, vector, row in zip(ids, vectors, values, strict=True)
         ]
         try:
@@ -189,7 +189,7 @@ class MilvusIndex(EngineIndex):
 
     # ── searching ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def search(self, queries: Any, k: int = 10, *, filter: Mapping[str, Any] | None = None) -> Hits:
+    def search(self, queries: Any, k: int = 10, *, filter: Mapping[str, Any] | None = None) -> Hits:  # noqa: A002
         """Return the k best rows for each query.
 
         Args:
@@ -203,12 +203,12 @@ class MilvusIndex(EngineIndex):
             ServiceError: the engine refuses or does not answer.
         """
         matrix = as_matrix(queries, name="queries", dim=self.dim)
-        limit, expression = self._checked_k(k, _MOST), _expression(self._conditions(filter))
+        limit, expression = self._checked_k(k, _MOST), _expression(self.fields.conditions(filter))
         ours = _METRICS[self.metric][1]
         params = {"ef": max(64, 2 * limit)} if self.index_type == "HNSW" else {}
         # The embedded engine subtracts all rows from all queries of a request at once to measure distances.
         several = 1 if self.metric == "euclidean" and self._database.embedded else _QUERIES
-        lines = []
+        lines: list[list[tuple[Any, float]]] = []
         for _, part in blocks(matrix, several, name="queries"):
             if self.dim is None:
                 lines += [[] for _ in part]
@@ -230,8 +230,8 @@ class MilvusIndex(EngineIndex):
         """Copy the embedded file to ``path``, which ends in ``.db``; of a served index, write where it is served."""
         if not self._database.embedded:
             return super().save(path)
-        target = _checked_file(path)
-        if str(target) in _Database.opened:
+        target = embedded_file(path)
+        if str(target) in MilvusDatabase.opened:
             raise ValueError(f"{target} is open. Save to another path.")
         with write_atomically(target) as folder, self._database.at_rest() as source:
             shutil.copytree(source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("LOCK"))
@@ -251,87 +251,7 @@ class MilvusIndex(EngineIndex):
         self._release()
 
 
-class _Database:
-    """A client; and for an embedded file its engine, which all indexes of this process that have it open share."""
-
-    opened: ClassVar[dict[str, "_Database"]] = {}
-
-    def __init__(self, address: str, token: str, timeout: float, temporary: str | None = None) -> None:
-        self.embedded = "://" not in address
-        self.users = 0
-        self._address = address
-        self._connect = {"uri": address, "token": token, "timeout": timeout}
-        self._temporary = temporary
-        self._start()
-
-    @classmethod
-    def open(cls, path: str | Path | None, token: str, timeout: float) -> "_Database":
-        """Connect to a server, or to an embedded file, once for all its users."""
-        temporary = tempfile.mkdtemp() if path is None else None
-        served = isinstance(path, str) and "://" in path
-        address = str(path) if served else str(_checked_file(Path(temporary or "", path or "index.db")))
-        database = cls.opened.get(address) or cls(address, token, timeout, temporary)
-        if database.embedded:
-            cls.opened[address] = database
-        database.users += 1
-        return database
-
-    def _start(self) -> None:
-        milvus = require("pymilvus", extra="milvus")
-        if self.embedded:
-            require("milvus_lite", extra="milvus")
-            Path(self._address).parent.mkdir(parents=True, exist_ok=True)
-        try:
-            self.client = milvus.MilvusClient(**self._connect)
-        except milvus.MilvusException as error:
-            raise ServiceError(
-                f"{self} cannot be opened: another process has it open, or this one may not write there."
-                if self.embedded
-                else f"No Milvus answers at {self}: {error.message}. Start one as its documentation says, or give the "
-                "name of a file that ends in .db for the embedded engine."
-            ) from error
-
-    def _stop(self) -> None:
-        self.client.close()
-        if self.embedded:
-            require("milvus_lite.server_manager", extra="milvus").server_manager_instance.release_server(self._address)
-
-    def release(self) -> None:
-        """Let go for one user; the last one closes the connection and stops the engine."""
-        self.users -= 1
-        if not self.users:
-            self._stop()
-            self.opened.pop(self._address, None)
-            if self._temporary:
-                shutil.rmtree(self._temporary)
-
-    @contextmanager
-    def at_rest(self) -> Iterator[Path]:
-        """Stop the engine for a while, so that what is on disk is whole and stays as it is."""
-        self._stop()
-        try:
-            yield Path(self._address)
-        finally:
-            self._start()
-            for name in self.client.list_collections():
-                self.client.load_collection(name)
-
-    def __str__(self) -> str:
-        """Return the file or the server's address, without the name and password that it may hold."""
-        return self._address if self.embedded else without_credentials(self._address)
-
-
-def _checked_file(path: str | Path) -> Path:
-    """The resolved path of an embedded database, which may be new; raises where something else is in its place."""
-    file = Path(path).expanduser().resolve()
-    if file.suffix != ".db":
-        raise ValueError(f"{path} is no name for the embedded engine: it ends in .db. A server begins with http://.")
-    if file.exists() and (not file.is_dir() or (any(file.iterdir()) and not (file / "collections").is_dir())):
-        raise DataFormatError(f"{path} was not made by Milvus Lite. Choose another name; nothing was changed.")
-    return file
-
-
-def _expression(conditions: list[tuple[str, str, Any]]) -> str:
+def _expression(conditions: list[Condition]) -> str:
     """Conditions that all must hold in Milvus's language; every string in it is quoted."""
     return " and ".join(f"{field} {sign} {_literal(value)}" for field, sign, value in conditions)
 
