@@ -180,6 +180,19 @@ def test_a_file_lasts(tmp_path, index_type):
         assert index.search(QUERIES, 2, filter={"year": 9}).ids.tolist() == [["row 9", None]] * 7
 
 
+def test_the_embedded_engine_is_exact_unless_asked_otherwise(file, make):
+    assert make(index_type=None).index_type == "FLAT"
+
+
+@pytest.mark.parametrize("index_type", ["HNSW", "AUTOINDEX"])
+def test_a_graph_finds_the_few_rows_that_a_filter_leaves(make, index_type):
+    index = make(index_type=index_type, fields=FIELDS)
+    rows = np.random.default_rng(7).normal(size=(3000, 8))
+    index.add(None, rows, metadata=[{"year": number} for number in range(3000)])
+    hits = index.search(QUERIES[:, :8], 3, filter={"year": [5, 1700, 2999]})
+    assert np.sort(hits.ids).tolist() == [[5, 1700, 2999]] * 7
+
+
 def test_saving_copies_a_file_while_several_indexes_have_it_open(file, make, tmp_path):
     one, two = make(), make()
     one.add(range(50), ROWS[:50])

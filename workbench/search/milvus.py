@@ -39,6 +39,7 @@ _FIELDS = {"keyword": "VARCHAR", "integer": "INT64", "float": "DOUBLE", "boolean
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n", "\r": r"\r", "\t": r"\t"})
 _MOST = 16_384  # rows that Milvus gives for a query
 _QUERIES = 100  # in one request
+_DIFFERENCES = 2**26  # numbers, of rows less queries: 256 MB
 
 
 class MilvusIndex(EngineIndex):
@@ -50,7 +51,8 @@ class MilvusIndex(EngineIndex):
         collection: the collection's name; it is made when the first rows come, and opened if it is there.
         metric: "cosine", "dot" or "euclidean"; None: what the collection was made with, and "cosine" for a new one.
         fields: further fields by name to filter by, and their kinds: "keyword", "integer", "float" or "boolean".
-        index_type: "AUTOINDEX", "HNSW", "IVF_FLAT" or "FLAT" (exact).
+        index_type: "AUTOINDEX", "HNSW", "IVF_FLAT" or "FLAT" (exact); None: "FLAT" in the embedded engine, which is
+            meant for up to some 100,000 rows, and "AUTOINDEX" on a server.
         index_params: settings of that type, such as ``{"M": 32}``, over the default ones.
         search_params: settings of each search, such as ``{"ef": 200}`` or ``{"nprobe": 32}``.
         batch_size: most rows in one request.
@@ -71,7 +73,7 @@ class MilvusIndex(EngineIndex):
         collection: str = "workbench",
         metric: str | None = None,
         fields: Mapping[str, str] | None = None,
-        index_type: str = "AUTOINDEX",
+        index_type: str | None = None,
         index_params: Mapping[str, Any] | None = None,
         search_params: Mapping[str, Any] | None = None,
         batch_size: int = 2_000,
@@ -83,12 +85,14 @@ class MilvusIndex(EngineIndex):
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,254}", collection):
             raise ValueError(f"The collection name {collection!r} is none: use letters, digits and _.")
         self.collection = collection
-        self.index_type = index_type
-        self.index_params = choose("index type", index_type, _TYPES) | dict(index_params or {})
+        if index_type is not None:
+            choose("index type", index_type, _TYPES)
         self.search_params = dict(search_params or {})
         self._timeout = timeout
         self._database = MilvusDatabase.open(path, token, timeout)
         self._release = weakref.finalize(self, self._database.release)
+        self.index_type = index_type or ("FLAT" if self._database.embedded else "AUTOINDEX")
+        self.index_params = _TYPES[self.index_type] | dict(index_params or {})
         try:
             if self._ask("has_collection", collection):
                 self._describe()
@@ -182,7 +186,8 @@ class MilvusIndex(EngineIndex):
         self._ask("delete", self.collection, filter=_expression([("id", "in", ids)]))
 
     def _settle(self) -> None:
-        """Nothing to do: the collection's consistency is strong."""
+        if self._database.embedded:  # rows are on disk and in the graph then; a server does so by itself
+            self._ask("flush", self.collection)
 
     def _count(self) -> int:
         return int(self._ask("query", self.collection, filter="", output_fields=["count(*)"])[0]["count(*)"])
@@ -205,9 +210,15 @@ class MilvusIndex(EngineIndex):
         matrix = as_matrix(queries, name="queries", dim=self.dim)
         limit, expression = self._checked_k(k, _MOST), _expression(self.fields.conditions(filter))
         ours = _METRICS[self.metric][1]
-        params = {"ef": max(64, 2 * limit)} if self.index_type == "HNSW" else {}
-        # The embedded engine subtracts all rows from all queries of a request at once to measure distances.
-        several = 1 if self.metric == "euclidean" and self._database.embedded else _QUERIES
+        params, several = {}, _QUERIES
+        if self.index_type == "HNSW":
+            params["ef"] = max(100, 2 * limit)
+        if self._database.embedded and self.dim is not None:
+            rows = max(1, len(self))
+            if self.index_type in ("HNSW", "AUTOINDEX"):  # its graph loses rows when few pass the filter: look at all
+                params["ef"] = max(100, 2 * limit, rows if expression else 0)
+            if self.metric == "euclidean":  # it subtracts all rows from all queries of a request at once
+                several = min(_QUERIES, max(1, _DIFFERENCES // (self.dim * rows)))
         lines: list[list[tuple[Any, float]]] = []
         for _, part in blocks(matrix, several, name="queries"):
             if self.dim is None:
