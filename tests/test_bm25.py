@@ -7,6 +7,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from workbench.errors import ChoiceError, DataFormatError, TextTypeError
 from workbench.protocols import Index
@@ -45,13 +46,16 @@ def by_hand(texts, query, method="lucene", k1=1.5, b=0.75, delta=0.5):
         }[method]
         for place, row in enumerate(rows):
             tf, norm = row[word], 1 - b + b * sum(row.values()) / mean
-            scores[place] += idf * {
-                "lucene": tf / (tf + k1 * norm),
-                "robertson": tf / (tf + k1 * norm),
-                "atire": tf * (k1 + 1) / (tf + k1 * norm),
-                "bm25l": (k1 + 1) * (tf / norm + delta) / (k1 + tf / norm + delta),
-                "bm25+": tf * (k1 + 1) / (tf + k1 * norm) + delta,
-            }[method]
+            scores[place] += (
+                idf
+                * {
+                    "lucene": tf / (tf + k1 * norm),
+                    "robertson": tf / (tf + k1 * norm),
+                    "atire": tf * (k1 + 1) / (tf + k1 * norm),
+                    "bm25l": (k1 + 1) * (tf / norm + delta) / (k1 + tf / norm + delta),
+                    "bm25+": tf * (k1 + 1) / (tf + k1 * norm) + delta,
+                }[method]
+            )
     return scores
 
 
@@ -120,7 +124,7 @@ def test_adding_in_two_parts_is_adding_at_once():
 
 def test_a_deleted_text_leaves_no_trace_in_the_scores():
     index = filled()
-    index.delete([1])
+    assert index.delete([1, 99]) == 1
     other = BM25Index()
     other.add([0, 2, 3], [TEXTS[place] for place in (0, 2, 3)])
     found, expected = (each.search(["cat", "router"], k=3) for each in (index, other))
@@ -141,6 +145,7 @@ def test_equal_texts_are_found_in_their_order():
     index = BM25Index()
     index.add(None, ["same words"] * 5)
     assert index.search("words", k=9).ids.tolist() == [[0, 1, 2, 3, 4, -1, -1, -1, -1]]
+    assert index.search("words", k=2).ids.tolist() == [[0, 1]]
 
 
 def test_an_empty_index_finds_nothing_and_texts_without_words_are_never_found():
@@ -178,7 +183,9 @@ def test_it_says_nothing(capfd, caplog):
         (lambda: filled().add(["x"], ["a string among numbers"]), ValueError, "x"),
         (lambda: filled().search("cat", k=0), ValueError, "k is 0"),
         (lambda: filled().search([3]), TextTypeError, "Row 0 is int"),
-        (lambda: filled().delete([0, 99]), ValueError, "99"),
+        (lambda: BM25Index().add(["a", 1], ["a", "b"]), ValueError, "The id 1 is none"),
+        (lambda: BM25Index().add([True], ["a"]), ValueError, "True"),
+        (lambda: BM25Index.open("nowhere"), DataFormatError, "nowhere"),
     ],
 )
 def test_bad_input_gets_one_clear_error(bad, error, words):
@@ -192,3 +199,76 @@ def test_a_refused_addition_changes_nothing():
         index.add(None, ["fine", 7])
     assert len(index) == 4
     assert index.search("fine", k=1).ids.tolist() == [[-1]]
+
+
+def test_numbering_goes_on_after_a_deletion():
+    index = filled()
+    index.delete([1])
+    index.add(None, ["one more cat"])
+    assert sorted(name for name, _ in list(index.search("cat", k=9))[0]) == [0, 4]
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("names", [None, ["x", "y", "z\n", "ä"]])
+def test_an_opened_index_answers_and_grows_like_the_saved_one(method, names, tmp_path):
+    index = BM25Index("german", method=method, k1=1.1, b=0.4)
+    index.add(names, TEXTS)
+    index.save(tmp_path / "index")
+    opened = BM25Index.open(tmp_path / "index")
+    assert len(opened) == 4
+    for each in (index, opened):
+        found, expected = (one.search(["cat mat", "routers"], k=3) for one in (opened, index))
+        assert found.ids.tolist() == expected.ids.tolist()
+        np.testing.assert_array_equal(found.scores, expected.scores)
+        for one in (index, opened):
+            one.add([f"n{len(one)}"] if names else None, ["a new cat"])
+
+
+def test_an_empty_index_is_saved_and_opened(tmp_path):
+    BM25Index("french").save(tmp_path / "index")
+    opened = BM25Index.open(tmp_path / "index")
+    assert (len(opened), opened.language) == (0, "french")
+    opened.add(None, ["le chat"])
+    assert opened.search("chats", k=1).ids.tolist() == [[0]]
+
+
+def _rewritten(folder, name, change):
+    value = json.loads((folder / name).read_text())
+    change(value)
+    (folder / name).write_text(json.dumps(value))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: (folder / "index.json").unlink(),
+        lambda folder: (folder / "names.json").write_text("{"),
+        lambda folder: (folder / "names.json").write_text("[]"),
+        lambda folder: (folder / "arrays.safetensors").write_bytes(b"\x80\x04."),
+        lambda folder: (folder / "arrays.safetensors").write_bytes((folder / "arrays.safetensors").read_bytes()[:-5]),
+        lambda folder: _rewritten(folder, "index.json", lambda value: value.update(kind="exact")),
+        lambda folder: _rewritten(folder, "index.json", lambda value: value.update(method="evil")),
+        lambda folder: _rewritten(folder, "index.json", lambda value: value.update(k1="1")),
+        lambda folder: _rewritten(folder, "index.json", lambda value: value.update(more=1)),
+        lambda folder: _rewritten(folder, "names.json", lambda value: value["ids"].pop()),
+        lambda folder: _rewritten(folder, "names.json", lambda value: value["words"].pop()),
+        lambda folder: _rewritten(folder, "names.json", lambda value: value.update(ids=[0, 0, 1, 2])),
+    ],
+)
+def test_a_damaged_folder_gets_one_clear_error(damage, tmp_path):
+    filled().save(tmp_path / "index")
+    damage(tmp_path / "index")
+    with pytest.raises(DataFormatError, match="index"):
+        BM25Index.open(tmp_path / "index")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("indices", 99), ("indices", -1), ("indptr", -3), ("words", 77), ("counts", 9)]
+)
+def test_arrays_that_point_outside_are_refused(name, value, tmp_path):
+    filled().save(tmp_path / "index")
+    arrays = load_file(tmp_path / "index" / "arrays.safetensors")
+    arrays[name][1] = value
+    save_file(arrays, tmp_path / "index" / "arrays.safetensors")
+    with pytest.raises(DataFormatError, match="fit"):
+        BM25Index.open(tmp_path / "index")

@@ -3,9 +3,14 @@
 import numpy as np
 import pytest
 
-from workbench.errors import ChoiceError
-from workbench.protocols import Hits
-from workbench.search.hybrid import FUSIONS, fuse
+from tests.tiny_index import Words, flat
+from workbench.errors import ChoiceError, DataFormatError, TextTypeError, VectorError
+from workbench.protocols import Hits, Index
+from workbench.search.bm25 import BM25Index
+from workbench.search.dense import DenseIndex
+from workbench.search.hybrid import FUSIONS, HybridIndex, fuse
+
+TEXTS = ["red fish", "blue fish", "red bird", "error E04"]
 
 
 def hits(*rows, k=None):
@@ -15,7 +20,8 @@ def hits(*rows, k=None):
     ids = [[name for name, _ in row] + [None if strings else -1] * (k - len(row)) for row in rows]
     scores = [[score for _, score in row] + [-np.inf] * (k - len(row)) for row in rows]
     return Hits(
-        np.array(ids, object if strings else np.int64).reshape(len(rows), k), np.array(scores, np.float32).reshape(len(rows), k)
+        np.array(ids, object if strings else np.int64).reshape(len(rows), k),
+        np.array(scores, np.float32).reshape(len(rows), k),
     )
 
 
@@ -46,7 +52,9 @@ def test_fusion_is_what_a_loop_over_dicts_gives(method, strings):
             found = int(rng.integers(0, depth + 1))
             names = rng.permutation(30)[:found].tolist()
             scores = -np.sort(-rng.normal(size=found).astype(np.float32))
-            rows.append([(f"d{name}" if strings else name, float(score)) for name, score in zip(names, scores, strict=True)])
+            rows.append(
+                [(f"d{name}" if strings else name, float(score)) for name, score in zip(names, scores, strict=True)]
+            )
         lists.append(hits(*rows, k=depth))
     weights = [1.0, 0.5, 2.0]
     merged = fuse(lists, 6, method, weights, 10)
@@ -106,3 +114,76 @@ def test_nothing_found_stays_nothing():
 def test_bad_input_to_fuse_gets_one_clear_error(options, error, words):
     with pytest.raises(error, match=words):
         fuse(**{"hits_list": [hits([(1, 1.0)])], **options})
+
+
+def both(**options):
+    return HybridIndex({"meaning": DenseIndex(Words(), flat()), "words": BM25Index()}, **options)
+
+
+def test_a_hybrid_index_fuses_what_its_parts_find():
+    index = both(depth=3)
+    index.add(["a", "b", "c", "d"], TEXTS)
+    assert isinstance(index, Index)
+    assert len(index) == 4
+    queries = ["red", "E04 fish"]
+    found = [part.search(queries, 3) for part in index.parts.values()]
+    expected, merged = fuse(found, 2), index.search(queries, k=2)
+    assert merged.ids.tolist() == expected.ids.tolist()
+    np.testing.assert_array_equal(merged.scores, expected.scores)
+
+
+def test_weights_are_given_by_name():
+    index = both(method="weighted", weights={"meaning": 0})
+    index.add(None, TEXTS)
+    assert index.search("fish", k=2).ids.tolist() == [[0, 1]]
+    assert index.search("fish", k=2).scores.tolist() == [[1, 1]]
+
+
+def test_each_part_may_have_rows_and_queries_of_its_own():
+    mixed, plain = HybridIndex({"meaning": flat(), "words": BM25Index()}), both()
+    vectors = Words().encode(TEXTS)
+    mixed.add(None, {"meaning": vectors, "words": TEXTS})
+    plain.add(None, iter(TEXTS))
+    asked = plain.encode_query(["red bird"])
+    assert asked["words"] == ["red bird"]
+    for queries in (asked, {"meaning": Words().encode(["red bird"]), "words": ["red bird"]}):
+        assert mixed.search(queries, 3).ids.tolist() == plain.search(["red bird"], 3).ids.tolist()
+
+
+def test_a_hybrid_index_is_saved_with_its_parts_and_opened_with_their_openers(tmp_path):
+    index = HybridIndex({"a": BM25Index(None), "b": BM25Index("english")}, method="weighted", weights={"b": 2}, depth=7)
+    index.add(["x", "y"], ["the fishes", "a bird"])
+    index.save(tmp_path / "index")
+    opened = HybridIndex.open(tmp_path / "index", {"a": BM25Index.open, "b": BM25Index.open})
+    assert (opened.method, opened.weights, opened.depth, len(opened)) == ("weighted", {"b": 2}, 7, 2)
+    assert opened.search(["fish", "the"], 2).ids.tolist() == index.search(["fish", "the"], 2).ids.tolist()
+    with pytest.raises(ChoiceError, match="'a'"):
+        HybridIndex.open(tmp_path / "index", {"a": BM25Index.open})
+    with pytest.raises(DataFormatError, match="hybrid"):
+        HybridIndex.open(tmp_path / "index" / "0", {})
+
+
+def test_where_one_part_refuses_the_others_forget_the_rows():
+    index = HybridIndex({"words": BM25Index(), "meaning": flat()})
+    index.add(None, {"meaning": np.eye(2, dtype=np.float32), "words": ["a fish", "a bird"]})
+    with pytest.raises(VectorError):
+        index.add(None, {"meaning": np.full((1, 2), np.nan), "words": ["another fish"]})
+    assert [len(part) for part in index.parts.values()] == [2, 2]
+    assert index.search({"meaning": np.ones((1, 2)), "words": "another"}, 3).found.tolist() == [2]
+
+
+@pytest.mark.parametrize(
+    ("bad", "error", "words"),
+    [
+        (lambda: HybridIndex({}), ValueError, "at least one"),
+        (lambda: both(method="sum"), ChoiceError, "'weighted'"),
+        (lambda: both(weights={"sense": 1}), ChoiceError, "'meaning'"),
+        (lambda: both().add(None, {"words": ["a"]}), ValueError, "expected them for"),
+        (lambda: both().add(None, {"words": ["a"], "meaning": ["a", "b"]}), ValueError, r"\[1, 2\]"),
+        (lambda: both().add(None, ["a", 3]), TextTypeError, "Row 1"),
+        (lambda: both().search("a", 0), ValueError, "k is 0"),
+    ],
+)
+def test_bad_input_to_a_hybrid_index_gets_one_clear_error(bad, error, words):
+    with pytest.raises(error, match=words):
+        bad()

@@ -40,6 +40,10 @@ class DenseIndex:
         vectors = isinstance(queries, Tensor) or (isinstance(queries, np.ndarray) and queries.dtype.kind == "f")
         return self.index.search(queries if vectors else self.encode_query(queries), k)
 
+    def delete(self, ids: Sequence[Any]) -> Any:
+        """Forget the texts with these ids, where the index of vectors can."""
+        return self.index.delete(ids)  # type: ignore[attr-defined]
+
     def save(self, path: str | Path) -> None:
         """Write the index of vectors to a folder; it opens with ``open_index``. The model is not part of it."""
         self.index.save(path)

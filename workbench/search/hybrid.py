@@ -1,14 +1,16 @@
 """Hybrid search: several indexes asked the same question, and their answers merged into one list."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from workbench.errors import choose
+from workbench.errors import DataFormatError, ModelFormatError, choose
+from workbench.folders import read_json, write_atomically, write_json
 from workbench.protocols import Hits, Index
+from workbench.texts import is_stream
 
 __all__ = ["FUSIONS", "HybridIndex", "fuse"]
 
@@ -23,10 +25,10 @@ def _ranks(hits: Hits, rank_constant: float) -> _Array:
 def _scaled(hits: Hits, rank_constant: float) -> _Array:
     """Scores moved to 1 for the best and 0 for the last that was found; 1 for all where they are equal: (queries, k)."""
     scores, found = hits.scores.astype(np.float64), np.isfinite(hits.scores)
-    low = np.where(found, scores, np.inf).min(axis=1, keepdims=True, initial=np.inf)
-    high = np.where(found, scores, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
-    with np.errstate(invalid="ignore"):
-        return np.where(high > low, (scores - low) / np.where(high > low, high - low, 1), 1.0)
+    low = scores.min(axis=1, keepdims=True, initial=np.inf, where=found)
+    spread = scores.max(axis=1, keepdims=True, initial=-np.inf, where=found) - low
+    scaled = np.ones_like(scores)
+    return np.divide(scores - low, spread, out=scaled, where=found & (spread > 0))
 
 
 FUSIONS = {"rrf": _ranks, "weighted": _scaled}
@@ -66,7 +68,9 @@ def fuse(
     if len(kinds := {hits.ids.dtype == object for hits in hits_list}) > 1:
         raise ValueError("Some hits have whole numbers as ids and some have strings. Use the same ids in every index.")
     if k < 1 or not rank_constant >= 0:
-        raise ValueError(f"k is {k} and rank_constant {rank_constant}; expected k of 1 or more, and no negative constant.")
+        raise ValueError(
+            f"k is {k} and rank_constant {rank_constant}; expected k of 1 or more, and no negative constant."
+        )
     shares = _shares(weights, len(hits_list))
     if method == "weighted":
         shares = shares / shares.sum()
@@ -101,3 +105,125 @@ def _numbered(ids: _Array) -> tuple[_Array, _Array]:
 
     numbers, names = pd.factorize(ids)
     return np.asarray(names), numbers
+
+
+class HybridIndex:
+    """Several indexes of the same rows, searched together.
+
+    Args:
+        parts: the indexes by name, such as ``{"meaning": DenseIndex(model, index), "words": BM25Index()}``. They may be
+            filled already, under the same ids.
+        method: how their hits are merged, with ``weights`` by name and ``rank_constant``: see ``fuse``.
+        depth: how many rows each part is asked for, if not more are wanted anyway.
+
+    Rows and queries are the same for every part (texts, for the two above), or differ: then a mapping gives each part
+    its own, such as ``{"meaning": vectors, "words": texts}``.
+
+    Raises:
+        ChoiceError: unknown method, or a weight for a part that there is not; lists the known ones.
+        ValueError: no parts.
+    """
+
+    kind = "hybrid"
+
+    def __init__(
+        self,
+        parts: Mapping[str, Index],
+        *,
+        method: str = "rrf",
+        weights: Mapping[str, float] | None = None,
+        rank_constant: float = 60,
+        depth: int = 100,
+    ) -> None:
+        choose("fusion", method, FUSIONS)
+        if not parts:
+            raise ValueError("A hybrid index needs parts: pass at least one index by name.")
+        for name in weights or ():
+            choose("part", name, parts)
+        self.parts, self.depth = dict(parts), depth
+        self.method, self.weights, self.rank_constant = method, dict(weights or {}), rank_constant
+
+    def add(self, ids: Sequence[Any] | None, rows: Any) -> None:
+        """Add rows to every part under ids: whole numbers or strings, each once; None numbers them on.
+
+        Where one part refuses, those before it forget the rows again, as far as they can.
+        """
+        given = self._given(rows, "rows")
+        if len(sizes := {len(part) for part in given.values()}) > 1:
+            raise ValueError(f"The parts got different numbers of rows: {sorted(sizes)}.")
+        if ids is None:
+            ids = range(len(self), len(self) + sizes.pop())
+        done: list[Any] = []
+        try:
+            for name, part in self.parts.items():
+                part.add(ids, given[name])
+                done.append(part)
+        except BaseException:
+            for part in done:
+                if hasattr(part, "delete"):
+                    part.delete(ids)
+            raise
+
+    def encode_query(self, queries: Any) -> dict[str, Any]:
+        """Return what each part is asked, texts as vectors where it has a model; ``search`` takes it."""
+        given = self._given(queries, "queries")
+        return {name: getattr(part, "encode_query", _same)(given[name]) for name, part in self.parts.items()}
+
+    def search(self, queries: Any, k: int = 10) -> Hits:
+        """Return the k best rows for each query, over all parts."""
+        given = self._given(queries, "queries")
+        found = [part.search(given[name], max(k, self.depth)) for name, part in self.parts.items()]
+        weights = [self.weights.get(name, 1.0) for name in self.parts]
+        return fuse(found, k, self.method, weights, self.rank_constant)
+
+    def delete(self, ids: Sequence[Any]) -> int:
+        """Forget the rows with these ids, those that are there, and return how many they were."""
+        return max(part.delete(ids) for part in self.parts.values())  # type: ignore[attr-defined]  # where engines can
+
+    def save(self, path: str | Path) -> None:
+        """Write the parts to a folder, in one step, without their models."""
+        with write_atomically(path) as folder:
+            for number, part in enumerate(self.parts.values()):
+                part.save(folder / str(number))
+            names = {"parts": list(self.parts), "weights": self.weights}
+            how = {"method": self.method, "rank_constant": self.rank_constant, "depth": self.depth}
+            write_json(folder / "index.json", {"kind": self.kind, **names, **how})
+
+    @classmethod
+    def open(cls, path: str | Path, openers: Mapping[str, Callable[[Path], Index]]) -> Self:
+        """Open a saved index.
+
+        Args:
+            path: its folder.
+            openers: for each part what opens its folder, such as ``{"words": BM25Index.open, "meaning": lambda folder:
+                DenseIndex(model, open_index("exact", folder))}``.
+
+        Raises:
+            DataFormatError: the folder holds no such index, or a damaged one.
+            ChoiceError: a part without an opener.
+        """
+        try:
+            settings = read_json(path, "index.json")
+            names = settings.pop("parts", None)
+            if settings.pop("kind", None) != cls.kind or not isinstance(names, list):
+                raise DataFormatError("index.json is of another kind.")
+        except (ModelFormatError, DataFormatError) as error:
+            raise DataFormatError(f"{path} holds no hybrid index: {error}") from error
+        parts = {name: choose("part", name, openers)(Path(path) / str(number)) for number, name in enumerate(names)}
+        return cls(parts, **settings)
+
+    def __len__(self) -> int:
+        return max(len(part) for part in self.parts.values())
+
+    def _given(self, rows: Any, what: str) -> dict[str, Any]:
+        """Rows or queries by part. A generator is read once, for all of them."""
+        if not isinstance(rows, Mapping):
+            shared = list(rows) if is_stream(rows) else rows
+            return dict.fromkeys(self.parts, shared)
+        if set(rows) != set(self.parts):
+            raise ValueError(f"{what} are given for {sorted(rows)}; expected them for {sorted(self.parts)}.")
+        return dict(rows)
+
+
+def _same(queries: Any) -> Any:
+    return queries

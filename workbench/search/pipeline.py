@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from workbench.metrics import mrr_at_k, ndcg_at_k
 from workbench.protocols import Hits, Index, Scores
@@ -41,7 +42,17 @@ class Reranked:
         """
         import pandas as pd
 
-        columns = ["query", "text of query", "id", "text", "retrieval rank", "retrieval score", "rank", "score", "moved"]
+        columns = [
+            "query",
+            "text of query",
+            "id",
+            "text",
+            "retrieval rank",
+            "retrieval score",
+            "rank",
+            "score",
+            "moved",
+        ]
         rows = []
         for number, (query, before, after) in enumerate(zip(self.queries, self.retrieved, self.reranked, strict=True)):
             old = {name: (rank, score) for rank, (name, score) in enumerate(before, 1)}
@@ -63,14 +74,13 @@ class Reranked:
         if self.gains is None:
             raise ValueError("There are no judgements to measure with. Pass judgements= to run().")
         judged = [number for number, gains in enumerate(self.gains) if any(gain > 0 for gain in gains.values())]
-        most = max((len(self.gains[number]) for number in judged), default=0)
-        ideal = np.zeros((len(judged), most))
-        for row, number in enumerate(judged):
-            ideal[row, : len(self.gains[number])] = list(self.gains[number].values())
+        ideal = _filled([list(self.gains[number].values()) for number in judged])
         found: dict[str, dict[str, float]] = {}
         for stage, hits in (("retrieved", self.retrieved), ("re-ranked", self.reranked)):
-            lists = [[self.gains[number].get(name, 0.0) for name in hits.ids[number, :k].tolist()] for number in judged]
-            ranked = np.asarray(lists, dtype=np.float64).reshape(len(judged), -1)
+            rows = [hits.ids[number, :k].tolist() for number in judged]
+            ranked = _filled(
+                [[self.gains[n].get(name, 0.0) for name in row] for n, row in zip(judged, rows, strict=True)]
+            )
             found[stage] = {f"nDCG@{k}": ndcg_at_k(ranked, ideal, k), f"MRR@{k}": mrr_at_k(ranked, k)}
         return found
 
@@ -142,7 +152,19 @@ def _reranked(queries: list[str], hits: Hits, texts: dict[Any, str], reranker: S
     return Hits(np.take_along_axis(hits.ids, order, axis=1), np.take_along_axis(scores, order, axis=1))
 
 
+def _filled(rows: list[list[float]]) -> npt.NDArray[np.float64]:
+    """Lists of gains as one table, filled up with 0."""
+    table = np.zeros((len(rows), max(map(len, rows), default=1)))
+    for row, gains in zip(table, rows, strict=True):
+        row[: len(gains)] = gains
+    return table
+
+
 def _graded(relevant: Mapping[Any, float] | Iterable[Any]) -> dict[Any, float]:
+    if isinstance(relevant, str):
+        raise ValueError(
+            f"The judgements of a query are {relevant!r}; expected a mapping from id to gain, or a list of ids."
+        )
     return dict(relevant) if isinstance(relevant, Mapping) else dict.fromkeys(relevant, 1.0)
 
 
