@@ -1,5 +1,7 @@
 """Fusion against a slow computation by hand, and an index of several indexes."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,9 @@ from workbench.errors import ChoiceError, DataFormatError, TextTypeError, Vector
 from workbench.protocols import Hits, Index
 from workbench.search.bm25 import BM25Index
 from workbench.search.dense import DenseIndex
+from workbench.search.exact import ExactIndex
 from workbench.search.hybrid import FUSIONS, HybridIndex, fuse
+from workbench.search.kinds import open_index
 
 TEXTS = ["red fish", "blue fish", "red bird", "error E04"]
 
@@ -150,17 +154,64 @@ def test_each_part_may_have_rows_and_queries_of_its_own():
         assert mixed.search(queries, 3).ids.tolist() == plain.search(["red bird"], 3).ids.tolist()
 
 
-def test_a_hybrid_index_is_saved_with_its_parts_and_opened_with_their_openers(tmp_path):
-    index = HybridIndex({"a": BM25Index(None), "b": BM25Index("english")}, method="weighted", weights={"b": 2}, depth=7)
-    index.add(["x", "y"], ["the fishes", "a bird"])
+def test_a_hybrid_index_is_saved_with_its_parts_and_opened_with_its_model(tmp_path):
+    index = HybridIndex(
+        {"meaning": DenseIndex(Words(), ExactIndex()), "words": BM25Index()},
+        method="weighted",
+        weights={"words": 2},
+        depth=7,
+    )
+    index.add(["a", "b", "c", "d"], TEXTS)
     index.save(tmp_path / "index")
-    opened = HybridIndex.open(tmp_path / "index", {"a": BM25Index.open, "b": BM25Index.open})
-    assert (opened.method, opened.weights, opened.depth, len(opened)) == ("weighted", {"b": 2}, 7, 2)
-    assert opened.search(["fish", "the"], 2).ids.tolist() == index.search(["fish", "the"], 2).ids.tolist()
-    with pytest.raises(ChoiceError, match="'a'"):
-        HybridIndex.open(tmp_path / "index", {"a": BM25Index.open})
-    with pytest.raises(DataFormatError, match="hybrid"):
-        HybridIndex.open(tmp_path / "index" / "0", {})
+    opened = HybridIndex.open(tmp_path / "index", model=Words(), meaning={"rescore": False})
+    assert (opened.method, opened.weights, opened.depth, len(opened)) == ("weighted", {"words": 2}, 7, 4)
+    for queries in (["red", "E04"], index.encode_query(["blue bird"])):
+        found, expected = opened.search(queries, 3), index.search(queries, 3)
+        assert found.ids.tolist() == expected.ids.tolist()
+        np.testing.assert_array_equal(found.scores, expected.scores)
+    with pytest.raises(ValueError, match=r"'meaning' searches texts by vectors\. Pass model="):
+        HybridIndex.open(tmp_path / "index")
+    with pytest.raises(DataFormatError, match="kind 'exact', not 'hybrid'"):
+        HybridIndex.open(tmp_path / "index" / "0")
+
+
+def test_open_index_makes_and_opens_a_hybrid_index(tmp_path):
+    index = open_index("hybrid", tmp_path / "index", parts={"stems": BM25Index(), "words": BM25Index(None)})
+    index.add(None, ["the fishes", "a bird"])
+    index.save(tmp_path / "index")
+    opened = open_index("hybrid", tmp_path / "index")
+    assert (
+        opened.search(["fish", "the"], 2).ids.tolist() == index.search(["fish", "the"], 2).ids.tolist() == [[0, -1]] * 2
+    )
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: (folder / "1" / "engine.bin").write_bytes(b"?"),
+        lambda folder: (folder / "0" / "index.json").unlink(),
+        lambda folder: _rewritten(folder / "index.json", parts={"a": 1}),
+        lambda folder: _rewritten(folder / "index.json", parts=None),
+        lambda folder: _rewritten(folder / "index.json", kind="bm25"),
+    ],
+)
+def test_a_damaged_folder_gets_one_clear_error(damage, tmp_path):
+    index = HybridIndex({"stems": BM25Index(), "words": BM25Index(None)})
+    index.add(None, ["the fishes", "a bird"])
+    index.save(tmp_path / "index")
+    damage(tmp_path / "index")
+    with pytest.raises(DataFormatError, match="index"):
+        HybridIndex.open(tmp_path / "index")
+
+
+def _rewritten(path, **values):
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def test_a_part_without_any_rows_has_no_say_in_the_kind_of_ids():
+    index = HybridIndex({"empty": BM25Index(), "words": BM25Index()})
+    index.parts["words"].add(["x"], ["fish"])
+    assert index.search("fish", 2).ids.tolist() == [["x", None]]
 
 
 def test_where_one_part_refuses_the_others_forget_the_rows():

@@ -6,7 +6,6 @@ import pytest
 from tests.tiny_index import Words, flat
 from workbench import metrics
 from workbench.errors import TextTypeError
-from workbench.protocols import Hits
 from workbench.search.bm25 import BM25Index
 from workbench.search.dense import DenseIndex
 from workbench.search.hybrid import HybridIndex
@@ -50,7 +49,7 @@ def test_the_table_has_both_ranks_and_the_movement():
     assert frame["rank"].tolist() == [1, 2]
     assert frame["moved"].tolist() == [1, -1]
     assert frame["score"].tolist() == [-8, -22]
-    assert frame["retrieval score"].tolist() == [score for _, score in list(result.retrieved)[0]][::-1]
+    assert frame["retrieval score"].tolist() == [score for _, score in next(iter(result.retrieved))][::-1]
     assert frame["text"].tolist() == [TEXTS["a"], TEXTS["b"]]
     assert frame["gain"].tolist() == [2, 0]
     assert set(frame["text of query"]) == {"fish"}

@@ -1,8 +1,6 @@
-"""Lexical search: BM25 over stemmed words, the baseline that dense vectors have to beat (Robertson & Zaragoza, 2009)."""
+"""Lexical search: BM25 over stemmed words, the baseline for vectors to beat (Robertson & Zaragoza, 2009)."""
 
-import json
 from array import array
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -12,16 +10,18 @@ import numpy.typing as npt
 
 from workbench._optional import require
 from workbench.errors import DataFormatError, choose
-from workbench.folders import inside, read_json, write_atomically, write_json
 from workbench.progress import track
 from workbench.protocols import Hits
+from workbench.search.ids import Ids
+from workbench.search.saved import ENGINE, read_folder, write_folder
 from workbench.texts import as_texts, clean, slices
 
 __all__ = ["LANGUAGES", "METHODS", "BM25Index"]
 
-LANGUAGES = dict.fromkeys(
-    "danish dutch english french german italian norwegian portuguese russian spanish swedish turkish".split()
-)
+LANGUAGES = (
+    "danish", "dutch", "english", "french", "german", "italian", "norwegian", "portuguese", "russian", "spanish",
+    "swedish", "turkish",
+)  # fmt: skip
 """Languages that have both a list of stop words and a stemmer."""
 METHODS = {
     "lucene": "idf is never below 0; what most search engines compute",
@@ -31,6 +31,8 @@ METHODS = {
     "bm25+": "a word that occurs at all counts at least delta",
 }
 """Variants of the formula, as compared by Kamphuis et al., 2020."""
+
+_Array = npt.NDArray[Any]
 
 _SLICE = 2**12  # texts cut into words at a time
 _WEIGHTS = ("data", "indices", "indptr")  # of each word, the texts that have it and its weight there: a sparse matrix
@@ -67,7 +69,7 @@ class BM25Index:
         delta: float = 0.5,
     ) -> None:
         if language is not None:
-            choose("language", language, LANGUAGES)
+            choose("language", language, dict.fromkeys(LANGUAGES))
         choose("BM25 method", method, METHODS)
         if not (0 <= k1 < np.inf and 0 <= b <= 1 and 0 <= delta < np.inf):
             raise ValueError(
@@ -75,7 +77,8 @@ class BM25Index:
             )
         self.language = language
         self._formula: dict[str, Any] = {"k1": k1, "b": b, "method": method, "delta": delta}
-        self._rows: dict[Any, array[int]] = {}  # by id: the words of a text, as their numbers
+        self._ids = Ids()
+        self._rows: list[array[int]] = []  # the words of each text, as their numbers
         self._numbers: dict[str, int] = {}  # of each word
         self._engine: Any = None  # weights of words in texts; None: there are texts that it does not know
 
@@ -84,22 +87,22 @@ class BM25Index:
 
         Raises:
             TextTypeError: a row is not a text; names its index and type.
-            ValueError: another number of ids, two kinds of them, or one that is there already.
+            TypeError, ValueError: ids of the wrong kind, repeated, or not one for each text.
         """
         texts, _ = as_texts(rows, name="rows")
-        names = self._checked(ids, len(texts))
-        numbers = self._numbers
+        new, numbers = self._ids.check(ids, len(texts)), self._numbers
         words = [array("i", [numbers.setdefault(word, len(numbers)) for word in row]) for row in self._words(texts)]
-        self._rows.update(zip(names, words, strict=True))
+        self._ids.append(new)
+        self._rows += words
         self._engine = None
 
-    def delete(self, ids: Sequence[Any]) -> int:
-        """Forget the texts with these ids, those that are there, and return how many they were."""
-        gone = [name for name in dict.fromkeys(ids) if name in self._rows]
-        for name in gone:
-            del self._rows[name]
+    def delete(self, ids: Any) -> None:
+        """Delete texts; raises ``KeyError`` for an id that none has."""
+        gone = self._ids.find(ids)
+        self._ids.remove(gone, close=True)
+        for place in gone[::-1]:
+            del self._rows[place]
         self._engine = None
-        return len(gone)
 
     def search(self, queries: Any, k: int = 10) -> Hits:
         """Return the k best texts for each query: those that share words with it.
@@ -117,11 +120,9 @@ class BM25Index:
             if known and self._rows:
                 found = self._found(known, k)
                 places[query, : len(found[0])], scores[query, : len(found[0])] = found
-        strings = isinstance(next(iter(self._rows), None), str)
-        names = np.array([*self._rows, None if strings else -1], dtype=object if strings else np.int64)
-        return Hits(names[places], scores)
+        return Hits(self._ids.at(places), scores)
 
-    def _found(self, words: list[int], k: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    def _found(self, words: list[int], k: int) -> tuple[_Array, _Array]:
         """Positions and scores of the k best texts that have one of the words; of equal ones, the earlier first."""
         engine = self._weighed()
         scores = engine.get_scores_from_ids(words)  # (texts,)
@@ -147,104 +148,78 @@ class BM25Index:
         """The engine with the weight of every word in every text; the weights depend on all texts, so all are new."""
         if self._engine is None:
             self._engine = require("bm25s", extra="search").BM25(**self._formula)
-            self._engine.index(
-                (list(self._rows.values()), self._numbers), create_empty_token=False, show_progress=False
-            )
+            self._engine.index((self._rows, self._numbers), create_empty_token=False, show_progress=False)
         return self._engine
 
-    def _checked(self, ids: Sequence[Any] | None, count: int) -> list[Any]:
-        """Ids for new texts, of one kind with those that are there."""
-        known = next(iter(self._rows), None)
-        if ids is None:
-            if isinstance(known, str):
-                raise ValueError("The ids of this index are strings, which cannot be numbered on. Pass ids.")
-            first = max(self._rows, default=-1) + 1
-            return list(range(first, first + count))
-        names = [int(name) if isinstance(name, np.integer) else name for name in ids]
-        kind: type = str if isinstance(names[0] if known is None and names else known, str) else int
-        if wrong := [name for name in names if type(name) is not kind]:
-            raise ValueError(f"The id {wrong[0]!r} is none: expected {'strings' if kind is str else 'whole numbers'}.")
-        if len(names) != count:
-            raise ValueError(f"Got {len(names)} ids for {count} texts; give each text one.")
-        if twice := [name for name, times in Counter(names).items() if times > 1 or name in self._rows]:
-            raise ValueError(f"The ids {twice[:5]} come twice, or are in the index already. Each text needs its own.")
-        return names
-
     def save(self, path: str | Path) -> None:
-        """Write the index to a folder, in one step."""
+        """Write the index to a folder, in one step.
+
+        Raises:
+            DataFormatError: the folder holds something else than an index, which is left alone.
+        """
         from safetensors.numpy import save_file
 
-        engine = self._weighed() if self._rows and self._numbers else None
-        rows = list(self._rows.values())
         arrays = {
-            "words": np.concatenate([np.zeros(0, np.int32), *rows]).astype(np.int32),
-            "counts": np.array([len(row) for row in rows], np.int32),
-            **({} if engine is None else {name: engine.scores[name] for name in _WEIGHTS}),
+            "vocabulary": np.frombuffer("\n".join(self._numbers).encode(), np.uint8),
+            "words": np.concatenate([np.zeros(0, np.int32), *self._rows]),
+            "counts": np.array([len(row) for row in self._rows], np.int64),
         }
-        if engine is not None and engine.nonoccurrence_array is not None:
-            arrays["absent"] = engine.nonoccurrence_array
-        with write_atomically(path) as folder:
-            write_json(folder / "index.json", {"kind": self.kind, "language": self.language, **self._formula})
-            names = {"ids": list(self._rows), "words": list(self._numbers)}
-            (folder / "names.json").write_text(json.dumps(names, ensure_ascii=False), encoding="utf-8")
-            save_file(arrays, folder / "arrays.safetensors")
+        if len(arrays["words"]):
+            engine = self._weighed()
+            arrays |= {name: engine.scores[name] for name in _WEIGHTS}
+            arrays |= {} if engine.nonoccurrence_array is None else {"absent": engine.nonoccurrence_array}
+        values = {"kind": self.kind, "settings": {"language": self.language, **self._formula}, "count": len(self)}
+        with write_folder(path, values, self._ids) as folder:
+            save_file(arrays, folder / ENGINE)
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
-        """Open a saved index.
+        """Open an index that ``save`` wrote.
 
         Raises:
-            DataFormatError: the folder holds no such index, or a damaged one.
+            DataFormatError: no index of this kind, or a damaged one.
         """
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
+        values, ids = read_folder(path, cls.kind)
         try:
-            settings = read_json(path, "index.json")
-            if settings.pop("kind", None) != cls.kind:
-                raise DataFormatError("it is of another kind.")
-            index = cls(settings.pop("language"), **settings)
-            names = json.loads(inside(path, "names.json").read_text(encoding="utf-8"))
-            index._fill(names["ids"], names["words"], load_file(inside(path, "arrays.safetensors")))
-        except (ValueError, TypeError, LookupError, OSError, SafetensorError, RecursionError) as error:
-            raise DataFormatError(f"{path} holds no sound BM25 index: {error}") from error
+            index = cls(**values["settings"])
+            index._fill(load_file(Path(path) / ENGINE))
+        except (LookupError, TypeError, ValueError, OSError, SafetensorError) as error:
+            raise DataFormatError(f"{path} is damaged ({error}). Make the index again.") from error
+        if len(index._rows) != ids.places:
+            raise DataFormatError(f"{path} has {ids.places} ids for {len(index._rows)} texts. Make the index again.")
+        index._ids = ids
         return index
 
-    def _fill(self, ids: list[Any], words: list[str], arrays: dict[str, Any]) -> None:
+    def _fill(self, arrays: dict[str, _Array]) -> None:
         """Take over what was saved, once it is known to fit together."""
         flat, counts = arrays["words"], arrays["counts"]
-        ends = np.cumsum(counts, dtype=np.int64)
-        weights = {name: arrays[name] for name in _WEIGHTS if name in arrays}
-        sound = (
-            flat.dtype == counts.dtype == np.int32
-            and flat.ndim == counts.ndim == 1
-            and len(counts) == len(self._checked(ids, len(ids)))
-            and counts.min(initial=0) >= 0
-            and counts.sum() == len(flat)
-            and flat.min(initial=0) >= 0
-            and flat.max(initial=-1) < len(words) == len({*map(str, words)})
-        )
-        if not sound or bool(weights) != bool(len(ids) and len(words)):
-            raise DataFormatError("its parts do not fit together.")
-        self._numbers = {str(word): number for number, word in enumerate(words)}
-        rows = (array("i", flat[end - count : end].tobytes()) for count, end in zip(counts.tolist(), ends, strict=True))
-        self._rows = dict(zip(ids, rows, strict=True))
-        if weights:
-            data, indices, indptr = (weights[name] for name in _WEIGHTS)
-            absent = arrays.get("absent")
-            sound = (
-                indptr.shape == (len(words) + 1,)
-                and data.shape == indices.shape == (indptr[-1],)
-                and indptr[0] == 0
-                and (np.diff(indptr) >= 0).all()
-                and (not len(indices) or 0 <= indices.min() <= indices.max() < len(ids))
-                and (absent is None or absent.shape == (len(words),))
+        names = bytes(arrays["vocabulary"]).decode()
+        self._numbers = {word: number for number, word in enumerate(names.split("\n") if names else [])}
+        _expect(flat.dtype == np.int32 and counts.dtype == np.int64, "types")
+        _expect(flat.ndim == counts.ndim == 1 and counts.min(initial=0) >= 0 and counts.sum() == len(flat), "texts")
+        _expect(flat.min(initial=0) >= 0 and flat.max(initial=-1) < len(self._numbers), "words")
+        ends = counts.cumsum().tolist()
+        self._rows = [array("i", flat[start:end].tobytes()) for start, end in zip([0, *ends], ends, strict=False)]
+        if len(flat):
+            weights, absent = {name: arrays[name] for name in _WEIGHTS}, arrays.get("absent")
+            data, places, starts = weights.values()
+            _expect(
+                starts.shape == (len(self._numbers) + 1,) and starts[0] == 0 and (np.diff(starts) >= 0).all(), "words"
             )
-            if not sound:
-                raise DataFormatError("its weights do not fit its texts.")
+            _expect(data.shape == places.shape == (starts[-1],), "weights")
+            _expect(places.min(initial=0) >= 0 and places.max(initial=-1) < len(counts), "texts")
+            _expect(absent is None or absent.shape == (len(self._numbers),), "words")
             self._engine = require("bm25s", extra="search").BM25(**self._formula)
-            self._engine.scores = {**weights, "num_docs": len(ids)}
+            self._engine.scores = {**weights, "num_docs": len(counts)}
             self._engine.nonoccurrence_array = absent
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._ids)
+
+
+def _expect(sound: bool | np.bool_, what: str) -> None:
+    if not sound:
+        raise ValueError(f"its {what} do not fit together")

@@ -1,15 +1,20 @@
 """Hybrid search: several indexes asked the same question, and their answers merged into one list."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from workbench.errors import DataFormatError, ModelFormatError, choose
-from workbench.folders import read_json, write_atomically, write_json
-from workbench.protocols import Hits, Index
+from workbench.errors import DataFormatError, choose
+from workbench.folders import inside
+from workbench.protocols import Embeds, Hits, Index
+from workbench.search.dense import DenseIndex
+from workbench.search.ids import Ids
+from workbench.search.kinds import KINDS
+from workbench.search.saved import read_folder, write_folder
 from workbench.texts import is_stream
 
 __all__ = ["FUSIONS", "HybridIndex", "fuse"]
@@ -23,12 +28,13 @@ def _ranks(hits: Hits, rank_constant: float) -> _Array:
 
 
 def _scaled(hits: Hits, rank_constant: float) -> _Array:
-    """Scores moved to 1 for the best and 0 for the last that was found; 1 for all where they are equal: (queries, k)."""
+    """Scores moved to 1 for the best and 0 for the last that was found; all 1 where they are equal: (queries, k)."""
     scores, found = hits.scores.astype(np.float64), np.isfinite(hits.scores)
     low = scores.min(axis=1, keepdims=True, initial=np.inf, where=found)
     spread = scores.max(axis=1, keepdims=True, initial=-np.inf, where=found) - low
     scaled = np.ones_like(scores)
-    return np.divide(scores - low, spread, out=scaled, where=found & (spread > 0))
+    np.divide(scores - low, spread, out=scaled, where=found & (spread > 0))
+    return scaled
 
 
 FUSIONS = {"rrf": _ranks, "weighted": _scaled}
@@ -65,7 +71,8 @@ def fuse(
     points = choose("fusion", method, FUSIONS)
     if not hits_list or len({len(hits) for hits in hits_list}) > 1:
         raise ValueError(f"Got hits for {[len(hits) for hits in hits_list]} queries; expected the same in every list.")
-    if len(kinds := {hits.ids.dtype == object for hits in hits_list}) > 1:
+    strings = any(hits.ids.dtype == object for hits in hits_list)
+    if strings and any(hits.ids.dtype != object and hits.found.any() for hits in hits_list):
         raise ValueError("Some hits have whole numbers as ids and some have strings. Use the same ids in every index.")
     if k < 1 or not rank_constant >= 0:
         raise ValueError(
@@ -85,7 +92,7 @@ def fuse(
     query, pairs, totals = query[first][order], pairs[order], totals[order]
     rank = np.arange(len(query)) - np.searchsorted(query, query)  # within its query
     kept = rank < k
-    ids = np.full((queries, k), None if kinds == {True} else -1, object if kinds == {True} else np.int64)
+    ids = np.full((queries, k), None if strings else -1, object if strings else np.int64)
     scores = np.full((queries, k), -np.inf, np.float32)
     ids[query[kept], rank[kept]] = names[pairs[kept] % max(1, len(names))]
     scores[query[kept], rank[kept]] = totals[kept]
@@ -176,40 +183,54 @@ class HybridIndex:
         weights = [self.weights.get(name, 1.0) for name in self.parts]
         return fuse(found, k, self.method, weights, self.rank_constant)
 
-    def delete(self, ids: Sequence[Any]) -> int:
-        """Forget the rows with these ids, those that are there, and return how many they were."""
-        return max(part.delete(ids) for part in self.parts.values())  # type: ignore[attr-defined]  # where engines can
+    def delete(self, ids: Any) -> None:
+        """Delete rows from every part; raises what a part raises that does not have them, or cannot."""
+        for part in self.parts.values():
+            part.delete(ids)  # type: ignore[attr-defined]
 
     def save(self, path: str | Path) -> None:
-        """Write the parts to a folder, in one step, without their models."""
-        with write_atomically(path) as folder:
+        """Write the parts to a folder, in one step, without their models.
+
+        Raises:
+            DataFormatError: the folder holds something else than an index, which is left alone.
+        """
+        parts = []
+        for name, part in self.parts.items():
+            bare = part.index if isinstance(part, DenseIndex) else part
+            parts.append({"name": name, "kind": bare.kind, "dense": bare is not part})  # type: ignore[attr-defined]
+        how = {"method": self.method, "weights": self.weights, "rank_constant": self.rank_constant, "depth": self.depth}
+        with write_folder(path, {"kind": self.kind, "count": 0, "settings": how, "parts": parts}, Ids()) as folder:
             for number, part in enumerate(self.parts.values()):
                 part.save(folder / str(number))
-            names = {"parts": list(self.parts), "weights": self.weights}
-            how = {"method": self.method, "rank_constant": self.rank_constant, "depth": self.depth}
-            write_json(folder / "index.json", {"kind": self.kind, **names, **how})
 
     @classmethod
-    def open(cls, path: str | Path, openers: Mapping[str, Callable[[Path], Index]]) -> Self:
-        """Open a saved index.
+    def open(cls, path: str | Path, *, model: Embeds | None = None, **options: Mapping[str, Any]) -> Self:
+        """Open an index that ``save`` wrote.
 
         Args:
             path: its folder.
-            openers: for each part what opens its folder, such as ``{"words": BM25Index.open, "meaning": lambda folder:
-                DenseIndex(model, open_index("exact", folder))}``.
+            model: what encoded the texts of its ``DenseIndex`` parts.
+            options: further ones for opening a part, by its name: ``meaning={"ef": 200}``.
 
         Raises:
-            DataFormatError: the folder holds no such index, or a damaged one.
-            ChoiceError: a part without an opener.
+            DataFormatError: no index of this kind, or a damaged one.
+            ValueError: a part needs a model, and there is none.
         """
+        values, _ = read_folder(path, cls.kind)
         try:
-            settings = read_json(path, "index.json")
-            names = settings.pop("parts", None)
-            if settings.pop("kind", None) != cls.kind or not isinstance(names, list):
-                raise DataFormatError("index.json is of another kind.")
-        except (ModelFormatError, DataFormatError) as error:
-            raise DataFormatError(f"{path} holds no hybrid index: {error}") from error
-        parts = {name: choose("part", name, openers)(Path(path) / str(number)) for number, name in enumerate(names)}
+            saved = [(str(part["name"]), part["kind"], bool(part["dense"])) for part in values["parts"]]
+            settings = dict(values["settings"])
+        except (LookupError, TypeError, ValueError) as error:
+            raise DataFormatError(f"{path} is damaged ({error!r}). Make the index again.") from error
+        parts: dict[str, Index] = {}
+        for number, (name, kind, dense) in enumerate(saved):
+            module, class_name = choose("kind of index", kind, KINDS)
+            part = getattr(import_module(module), class_name).open(inside(path, str(number)), **options.get(name, {}))
+            if dense and model is None:
+                raise ValueError(
+                    f"The part {name!r} searches texts by vectors. Pass model=, the one that encoded them."
+                )
+            parts[name] = DenseIndex(model, part) if dense and model is not None else part
         return cls(parts, **settings)
 
     def __len__(self) -> int:
