@@ -52,7 +52,7 @@ def write_folder(path: str | Path, values: dict[str, Any], ids: Ids) -> Iterator
             (fresh / "ids.json").write_text(text, encoding="utf-8", errors="surrogatepass")
         else:
             np.save(fresh / "ids.npy", ids.all, allow_pickle=False)
-        files = {file.name: _fingerprint(file) for file in fresh.iterdir()}
+        files = {file.name: _fingerprint(file) for file in fresh.iterdir() if file.is_file()}
         write_json(fresh / "index.json", {"format": _FORMAT, "version": _VERSION, **values, "files": files})
 
 
