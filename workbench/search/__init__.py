@@ -6,10 +6,33 @@ from workbench._lazy import lazy
 from workbench.protocols import Hits, Index
 
 if TYPE_CHECKING:
+    from workbench.search.exact import ExactIndex
+    from workbench.search.faiss import FaissIndex
+    from workbench.search.hnsw import HnswIndex
+    from workbench.search.index import VectorIndex
+    from workbench.search.kinds import KINDS, open_index
+    from workbench.search.semantic import information_retrieval, semantic_search
     from workbench.search.topk import METRICS, Best, top_k
+    from workbench.search.usearch import USearchIndex
 
-__all__ = ["METRICS", "Best", "Hits", "Index", "top_k"]
+__all__ = [
+    "KINDS", "METRICS", "Best", "ExactIndex", "FaissIndex", "Hits", "HnswIndex", "Index", "USearchIndex", "VectorIndex",
+    "information_retrieval", "open_index", "semantic_search", "top_k",
+]  # fmt: skip
 
-_HOMES = {"METRICS": "topk", "Best": "topk", "top_k": "topk"}
+_HOMES = {
+    "KINDS": "kinds",
+    "METRICS": "topk",
+    "Best": "topk",
+    "ExactIndex": "exact",
+    "FaissIndex": "faiss",
+    "HnswIndex": "hnsw",
+    "USearchIndex": "usearch",
+    "VectorIndex": "index",
+    "information_retrieval": "semantic",
+    "open_index": "kinds",
+    "semantic_search": "semantic",
+    "top_k": "topk",
+}
 
 __getattr__, __dir__ = lazy(__name__, _HOMES)

@@ -1,0 +1,70 @@
+"""Semantic search in one call, with the familiar signature: the best corpus rows of every query as lists of dicts."""
+
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from workbench.search import topk
+from workbench.similarity import cos_sim, dot_score, euclidean_sim, manhattan_sim
+
+__all__ = ["information_retrieval", "semantic_search"]
+
+_METRICS: dict[Any, str] = {
+    cos_sim: "cosine",
+    dot_score: "dot",
+    euclidean_sim: "euclidean",
+    manhattan_sim: "manhattan",
+}
+
+
+def semantic_search(
+    query_embeddings: Any,
+    corpus_embeddings: Any,
+    query_chunk_size: int = 100,
+    corpus_chunk_size: int = 500000,
+    top_k: int = 10,
+    score_function: Callable[[Any, Any], Any] | str = cos_sim,
+) -> list[list[dict[str, int | float]]]:
+    """Find the best rows of a corpus for every query, exactly. ``top_k`` gives the same as two tensors.
+
+    Args:
+        query_embeddings: (q, dim) or (dim,) vectors: tensor, array, list of either.
+        corpus_embeddings: (n, dim) vectors; a memory-mapped file stays on disk.
+        query_chunk_size: kept for the familiar signature: blocks of scores are small whatever the number of queries.
+        corpus_chunk_size: most rows of the corpus in memory at a time; fewer are taken where that is faster.
+        top_k: how many rows to find.
+        score_function: a function of ``workbench.similarity``, a name in ``METRICS``, or any function of two
+            matrices (a, dim) and (b, dim) that gives scores (a, b), higher for better.
+
+    Returns:
+        For each query, best first: {"corpus_id": row of the corpus, "score": score}.
+
+    Raises:
+        VectorError: the two sides differ in dimensions, or hold NaN or infinite values; names the rows.
+        ValueError: ``top_k`` or a chunk size is below 1.
+    """
+    if query_chunk_size < 1:
+        raise ValueError(f"query_chunk_size is {query_chunk_size}; take at least one query at a time.")
+    metric: Any = score_function if isinstance(score_function, str) else _METRICS.get(score_function, score_function)
+    scores, ids = topk.top_k(query_embeddings, corpus_embeddings, top_k, metric=metric, corpus_chunk=corpus_chunk_size)
+    width = int((ids[:1] >= 0).sum())  # the same for all: the corpus may have fewer rows than top_k
+    columns = zip(ids[:, :width].flatten().tolist(), scores[:, :width].flatten().tolist(), strict=True)
+    with _no_collection():
+        flat: list[dict[str, int | float]] = [{"corpus_id": row, "score": score} for row, score in columns]
+    return [flat[start : start + width] for start in range(0, len(ids) * width, max(1, width))]
+
+
+information_retrieval = semantic_search
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Pause the search for garbage, which a million new dicts would set off again and again to find none."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
