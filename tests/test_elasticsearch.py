@@ -1,5 +1,6 @@
 """The Elasticsearch index: the official client against a strict stand-in, or live at WORKBENCH_ELASTICSEARCH_URL."""
 
+import json
 import os
 import traceback
 import uuid
@@ -12,6 +13,8 @@ from workbench.errors import Cancelled, ChoiceError, DataFormatError, ServiceErr
 from workbench.progress import listen
 from workbench.protocols import Index
 from workbench.search.elasticsearch import ElasticsearchIndex
+from workbench.search.exact import ExactIndex
+from workbench.search.kinds import open_index
 from workbench.search.topk import top_k
 
 RNG = np.random.default_rng(6)
@@ -41,7 +44,7 @@ def made(url):
 
     with elasticsearch.Elasticsearch(url) as client:
         for name in names:
-            client.indices.delete(index=name, ignore_unavailable=True)
+            client.options(ignore_status=404).indices.delete(index=name)
 
 
 @pytest.fixture
@@ -83,17 +86,28 @@ def test_string_ids_come_back_as_strings_whatever_is_in_them(make):
     index = make(metric="dot")
     index.add(NASTY, ROWS[: len(NASTY)])
     assert sorted(index.search(ROWS[:1], len(NASTY)).ids[0]) == sorted(NASTY)
-    assert index.delete([NASTY[6], "not there"]) == 1
+    index.delete([NASTY[6]])
+    with pytest.raises(KeyError, match="not there"):
+        index.delete([NASTY[1], "not there"])
     assert index.search(ROWS[:1], 20).found.tolist() == [len(NASTY) - 1]
-    with pytest.raises(ValueError, match="ids must be unique"):
-        index.add([NASTY[1]], ROWS[:1])
+    for name, error, message in (
+        (NASTY[1], ValueError, "1 ids came before"),
+        ("é" * 257, ValueError, "longer than 512 bytes"),
+        ("", ValueError, "empty"),
+        (3, TypeError, "have strings as ids"),
+    ):
+        with pytest.raises(error, match=message):
+            index.add([name], ROWS[:1])
+    with pytest.raises(TypeError, match="pass one for each new row"):
+        index.add(None, ROWS[:1])
 
 
 def test_rows_without_ids_are_numbered_on(make):
     index = make()
     index.add(None, ROWS[:5])
+    index.delete([2])
     index.add(None, ROWS[5:8])
-    assert sorted(index.search(ROWS[0], 20).ids[0].tolist()) == [-1] * 12 + list(range(8))
+    assert sorted(index.search(ROWS[0], 20).ids[0].tolist()) == [-1] * 13 + [0, 1, 3, 4, 5, 6, 7]
 
 
 def test_equal_and_zero_vectors_are_rows_too(make):
@@ -181,7 +195,9 @@ def test_no_rows_and_no_queries_are_no_work(make):
     assert index.search(QUERIES, 3).ids.tolist() == [[-1] * 3] * 7
     assert index.search(texts=["a"], k=3).ids.tolist() == [[-1] * 3]
     index.add([], ROWS[:0])
-    assert index.delete([1]) == 0
+    index.delete([])
+    with pytest.raises(KeyError, match="No row has the id 1"):
+        index.delete(1)
     index.add([7], ROWS[:1])
     index.add([], [], texts=[])
     assert index.search(ROWS[:0], 3).ids.shape == (0, 3)
@@ -192,7 +208,7 @@ def test_an_index_is_opened_again_with_the_settings_it_was_made_with(make, url, 
     index = make(metric="euclidean", fields=FIELDS, index_type="int8_flat")
     index.add(["a"], ROWS[:1], metadata=[{"year": 3}])
     index.save(tmp_path / "saved")
-    with ElasticsearchIndex.open(tmp_path / "saved") as again:
+    with open_index("elasticsearch", tmp_path / "saved") as again:
         assert (again.metric, again.dim, again.index_type) == ("euclidean", 16, "int8_flat")
         assert again.fields.kinds == {**FIELDS, "text": "text"}
         assert again.search(ROWS[:1], 1, filter={"year": 3}).ids.tolist() == [["a"]]
@@ -211,11 +227,21 @@ def test_an_index_that_was_made_otherwise_is_refused(url, made):
         ElasticsearchIndex(url, index="test-foreign")
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"kind": "milvus"}', '{"kind": "elasticsearch", "surprise": "x"}'])
-def test_a_damaged_pointer_is_refused(tmp_path, text):
-    (tmp_path / "index.json").write_text(text)
-    with pytest.raises(DataFormatError, match=r"index\.json|no saved index"):
+def test_a_folder_without_a_saved_index_is_refused_and_not_written_over(make, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(DataFormatError, match="no index that can be read"):
         ElasticsearchIndex.open(tmp_path)
+    with pytest.raises(DataFormatError, match="left as it is"):
+        make().save(tmp_path)
+    ExactIndex().save(tmp_path / "other")
+    with pytest.raises(DataFormatError, match="kind 'exact', not 'elasticsearch'"):
+        ElasticsearchIndex.open(tmp_path / "other")
+    make().save(tmp_path / "spoilt")
+    saved = json.loads((tmp_path / "spoilt" / "index.json").read_text())
+    for settings in (None, [], {}, {"url": "http://localhost"}, {**saved["settings"], "url": 5}):
+        (tmp_path / "spoilt" / "index.json").write_text(json.dumps({**saved, "settings": settings}))
+        with pytest.raises(DataFormatError, match="does not say where the index is"):
+            ElasticsearchIndex.open(tmp_path / "spoilt")
 
 
 # ── faults, which only the stand-in can have ──────────────────────────────────────────────────────────────────────────
@@ -334,7 +360,9 @@ def test_many_queries_go_in_few_requests_and_many_rows_in_small_ones(server, ind
         index.add(range(25), ROWS[:25])
     assert seen == [("Indexing", 10, 25), ("Indexing", 20, 25), ("Indexing", 25, 25)]
     assert server.count("_bulk") == 3
-    index.search(np.repeat(QUERIES, 30, axis=0), 3)
+    with listen(lambda bar: seen.append((bar.desc, bar.done, bar.total))):
+        index.search(np.repeat(QUERIES, 30, axis=0), 3)
+    assert seen[3:] == [("Searching", 100, 210), ("Searching", 200, 210), ("Searching", 210, 210)]
     assert server.count("_msearch") == 3
 
 
@@ -382,8 +410,8 @@ def test_credentials_are_used_and_never_shown(server, tmp_path, login, options, 
     url = server.url.replace("://", f"://{prefix}")
     with ElasticsearchIndex(url, retries=0, **options) as index:
         index.add(["a"], ROWS[:1])
-        index.save(tmp_path)
-        assert SECRET not in repr(index) + str(vars(index)) + (tmp_path / "index.json").read_text()
+        index.save(tmp_path / "saved")
+        assert SECRET not in repr(index) + str(vars(index)) + (tmp_path / "saved" / "index.json").read_text()
         server.login = "others:only"
         with pytest.raises(ServiceError, match="401: unable to authenticate") as caught:
             index.search(ROWS[:1], 1)
@@ -403,10 +431,11 @@ BAD = {
     "rows of other dimensions": (lambda index: index.add([10], ROWS[:1, :9]), VectorError, "9 dimensions; expected 16"),
     "queries of other dimensions": (lambda index: index.search(ROWS[:1, :9]), VectorError, "9 dimensions; expected 16"),
     "nothing to search by": (lambda index: index.search(), ValueError, "nothing to search by"),
-    "ids twice": (lambda index: index.add([10, 11, 10], ROWS[:3]), ValueError, "ids must be unique: 10"),
-    "ids that are there": (lambda index: index.add([10, 4], ROWS[:2]), ValueError, "ids must be unique: 4"),
+    "ids twice": (lambda index: index.add([10, 11, 10], ROWS[:3]), ValueError, "1 ids came before, such as 10"),
+    "ids that are there": (lambda index: index.add([10, 4], ROWS[:2]), ValueError, "1 ids came before, such as 4"),
     "too few ids": (lambda index: index.add([10], ROWS[:2]), ValueError, "1 ids for 2 rows"),
-    "strings among numbers": (lambda index: index.add(["a"], ROWS[:1]), ValueError, "position 0 is 'a'"),
+    "ids that nobody has": (lambda index: index.delete([1, 77]), KeyError, "No row has the id 77"),
+    "strings for numbers": (lambda index: index.add(["a"], ROWS[:1]), TypeError, "have whole numbers as ids"),
     "too few texts": (lambda index: index.add([10, 11], ROWS[:2], texts=["a"]), ValueError, "1 rows of metadata for 2"),
     "texts that are none": (lambda index: index.add([10], ROWS[:1], texts=[None]), TextTypeError, "Row 0 is None"),
     "texts beside other metadata": (

@@ -10,6 +10,7 @@ import torch
 from torch.nn.functional import normalize
 
 from workbench.errors import DataFormatError, ServiceError, choose
+from workbench.progress import Bar, track
 from workbench.protocols import Hits
 from workbench.search.elasticsearch_server import ElasticsearchServer
 from workbench.search.engine import EngineIndex, Stopped
@@ -64,6 +65,7 @@ class ElasticsearchIndex(EngineIndex):
     """
 
     kind = "elasticsearch"
+    place = ("url", "index", "metric")
 
     def __init__(
         self,
@@ -135,7 +137,7 @@ class ElasticsearchIndex(EngineIndex):
         texts: Sequence[str] | None = None,
         metadata: Sequence[Mapping[str, Any]] | None = None,
         replace: bool = False,
-        show: bool | None = None,
+        show_progress_bar: bool | None = None,
     ) -> None:
         """Add rows; ``texts`` go to the field "text" of each. Otherwise as ``EngineIndex.add``."""
         if texts is not None:
@@ -144,7 +146,7 @@ class ElasticsearchIndex(EngineIndex):
             if len(metadata) != len(listed):
                 raise ValueError(f"{len(listed)} texts and {len(metadata)} rows of metadata; give one to each row.")
             metadata = [{**row, "text": text} for row, text in zip(metadata, listed, strict=True)]
-        super().add(ids, rows, metadata=metadata, replace=replace, show=show)
+        super().add(ids, rows, metadata=metadata, replace=replace, show_progress_bar=show_progress_bar)
 
     def _create(self, dim: int, id_type: type) -> None:
         vector = {
@@ -194,6 +196,7 @@ class ElasticsearchIndex(EngineIndex):
         texts: Any = None,
         filter: Mapping[str, Any] | None = None,  # noqa: A002
         num_candidates: int | None = None,
+        show_progress_bar: bool | None = None,
     ) -> Hits:
         """Return the k best rows for each query: by vectors, by words (BM25), or by both.
 
@@ -206,6 +209,7 @@ class ElasticsearchIndex(EngineIndex):
             texts: q texts or one, or None.
             filter: field → value, list of values, or range (``{"gte": 2000}``); all of them must hold.
             num_candidates: rows that the graph is searched for: higher is slower and finds more; None decides by k.
+            show_progress_bar: see ``workbench.show_progress``.
 
         Raises:
             VectorError: another number of dimensions than the rows', or NaN or infinite values; names the rows.
@@ -222,13 +226,16 @@ class ElasticsearchIndex(EngineIndex):
         limit, chosen = self._checked_k(k, _MOST), [_clause(one) for one in self.fields.conditions(filter)]
         if matrix is not None and words is not None:
             limit = max(limit, _WINDOW)
-        found = []
+        sides: list[tuple[Iterator[dict[str, Any]], Callable[[float], float]]] = []
         if words is not None:
-            found.append(self._found((self._by_words(text, chosen) for text in words), limit, float))
+            sides.append(((self._by_words(text, chosen) for text in words), float))
         if matrix is not None:
             width = min(_MOST, max(limit, num_candidates or max(100, 2 * limit)))
             asked = (self._by_vector(row, limit, width, chosen) for row in self._rows(matrix))
-            found.append(self._found(asked, limit, _METRICS[self.metric][1]))
+            sides.append((asked, _METRICS[self.metric][1]))
+        total = len(sides) * len(matrix if matrix is not None else words or [])
+        with track(total, unit="queries", desc="Searching", show=show_progress_bar) as bar:
+            found = [self._found(searches, limit, ours, bar) for searches, ours in sides]
         return fuse([self._hits(lines, limit) for lines in found], k) if len(found) > 1 else self._hits(found[0], k)
 
     def _by_vector(self, vector: npt.NDArray[np.float32], k: int, width: int, chosen: list[Any]) -> dict[str, Any]:
@@ -242,7 +249,7 @@ class ElasticsearchIndex(EngineIndex):
         return {"query": {"bool": {"must": {"multi_match": {"query": text, "fields": names}}, "filter": chosen}}}
 
     def _found(
-        self, searches: Iterator[dict[str, Any]], k: int, ours: Callable[[float], float]
+        self, searches: Iterator[dict[str, Any]], k: int, ours: Callable[[float], float], bar: Bar
     ) -> list[list[tuple[Any, float]]]:
         """What each search finds; many of them go in one request."""
         lines: list[list[tuple[Any, float]]] = []
@@ -253,6 +260,7 @@ class ElasticsearchIndex(EngineIndex):
             wanted = [line for search in part for line in ({}, {**search, "size": k, "_source": False})]
             for answer in self._server.searches(self.index, wanted):
                 lines.append([(hit["_id"], ours(hit["_score"])) for hit in answer["hits"]["hits"]])
+            bar.update(len(part))
         return lines
 
     def _scaled(self, vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -265,8 +273,9 @@ class ElasticsearchIndex(EngineIndex):
     # ── keeping ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     @property
-    def _address(self) -> dict[str, str]:
-        return {"url": str(self._server), "index": self.index}
+    def url(self) -> str:
+        """The server's address, without credentials."""
+        return str(self._server)
 
     def close(self) -> None:
         """Close the connections to the server; the index stays there."""

@@ -1,8 +1,8 @@
 """What indexes kept by a search engine share: checked ids, rows and filters, batches with progress, and hits."""
 
 from abc import ABC, abstractmethod
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, ClassVar, Self
 from urllib.parse import urlsplit
@@ -10,17 +10,17 @@ from urllib.parse import urlsplit
 import numpy as np
 import numpy.typing as npt
 
-from workbench.errors import DataFormatError, ModelFormatError, ServiceError
-from workbench.folders import read_json, write_atomically, write_json
+from workbench.errors import DataFormatError, ServiceError
 from workbench.progress import track
 from workbench.protocols import Hits
 from workbench.search.fields import Fields
+from workbench.search.ids import Ids
+from workbench.search.saved import read_folder, write_folder
 from workbench.texts import slices
-from workbench.vectors import as_matrix, blocks
+from workbench.vectors import as_matrix, blocks, let_go
 
 __all__ = ["EngineIndex", "Stopped", "without_credentials"]
 
-_POINTER = "index.json"  # in a folder that tells where an index is served
 _ID_BYTES = 512  # the longest id of Elasticsearch; Milvus's column is as wide
 _KNOWN = 1_000  # ids in one question of which are there already
 
@@ -44,7 +44,9 @@ class EngineIndex(ABC):
         batch_size: most rows in one request.
     """
 
-    kind: ClassVar[str]  # what open_index calls it
+    kind: ClassVar[str]
+    place: ClassVar[tuple[str, ...]]
+    """The options that say where the index is."""
 
     def __init__(
         self, metric: str | None, fields: Mapping[str, str] | None, kinds: Collection[str], batch_size: int
@@ -57,6 +59,7 @@ class EngineIndex(ABC):
         self.batch_size = batch_size
         self.dim: int | None = None  # None until the first rows come
         self._id_type: type = int
+        self._next = 0  # the number of the next row without an id
 
     def _adopt(self, *, metric: str, dim: int, fields: dict[str, str], id_type: type) -> None:
         """Go on with an index that is there; options that were given must be those it was made with."""
@@ -70,11 +73,6 @@ class EngineIndex(ABC):
         self.fields = Fields(fields, set(fields.values()))
 
     # ── what a subclass brings ────────────────────────────────────────────────────────────────────────────────────────
-
-    @property
-    @abstractmethod
-    def _address(self) -> dict[str, str]:
-        """What opens the same index again, without credentials."""
 
     @abstractmethod
     def _create(self, dim: int, id_type: type) -> None:
@@ -113,20 +111,20 @@ class EngineIndex(ABC):
         *,
         metadata: Sequence[Mapping[str, Any]] | None = None,
         replace: bool = False,
-        show: bool | None = None,
+        show_progress_bar: bool | None = None,
     ) -> None:
         """Add rows in batches. Everything is checked before the first one is sent.
 
         Args:
-            ids: whole numbers or strings, each once; None numbers them on.
-            rows: (n, dim) vectors; a memory-mapped file is read block by block.
+            ids: whole numbers from 0 or strings, one for each row, each once; None numbers them on.
+            rows: (n, dim) vectors, or (dim,) for one; a memory-mapped file is read block by block.
             metadata: for each row its values by field; a missing field or None is no value.
             replace: write over rows whose id is there, rather than refuse them.
-            show: whether to show progress; see ``workbench.show_progress``.
+            show_progress_bar: see ``workbench.show_progress``.
 
         Raises:
             VectorError: another number of dimensions, or NaN or infinite values; names the rows.
-            ValueError: ids that are not unique, or no ids; metadata that does not fit the fields.
+            TypeError, ValueError: ids of the wrong kind, repeated, or not one for each row; metadata that does not fit.
             ServiceError: the engine refuses or does not answer; says how many rows are in, and how to go on.
         """
         matrix = as_matrix(rows, name="rows", dim=self.dim)
@@ -134,14 +132,14 @@ class EngineIndex(ABC):
         values = self.fields.rows(metadata, len(matrix))
         if not names:
             return
-        for _ in blocks(matrix, name="rows"):  # the whole of it is looked at for NaN before any of it is sent
-            pass
+        for _ in blocks(matrix, name="rows"):  # raises before anything is sent
+            let_go(matrix)
         if self.dim is None:
             self._create(matrix.shape[1], type(names[0]))
             self.dim, self._id_type = matrix.shape[1], type(names[0])
         elif not replace:
-            self._refuse(known for part in slices(names, _KNOWN) for known in sorted(self._known(part)))
-        with track(len(names), unit="rows", desc="Indexing", show=show) as bar:
+            self._refuse_known(names)
+        with track(len(names), unit="rows", desc="Indexing", show=show_progress_bar) as bar:
             for start, part in blocks(matrix, self.batch_size, name="rows"):
                 batch = slice(start, start + len(part))
                 try:
@@ -153,43 +151,69 @@ class EngineIndex(ABC):
                         f"{len(names) - done:,} are not. To go on, add the rows from position {start} "
                         f"(id {names[start]!r}) again, with their ids and replace=True."
                     ) from stop.__cause__
+                let_go(matrix)
                 bar.update(len(part))
         self._settle()
+        if self._id_type is int:
+            self._next = max(self._next, max(names) + 1)
 
-    def delete(self, ids: Sequence[Any]) -> int:
-        """Delete rows by their ids, those that are there, and return how many they were."""
-        names, count = self._checked_ids(ids, None), 0
-        if self.dim is not None:
+    def delete(self, ids: Any) -> None:
+        """Delete rows.
+
+        Raises:
+            KeyError: an id that no row has; nothing is deleted then.
+            ServiceError: the engine refuses or does not answer.
+        """
+        listed = list(dict.fromkeys([ids] if isinstance(ids, (str, int)) else ids))
+        names = self._checked_ids(listed, len(listed))
+        for part in slices(names, _KNOWN):
+            known = set() if self.dim is None else self._known(part)
+            if unknown := [name for name in part if name not in known]:
+                raise KeyError(f"No row has the id {unknown[0]!r}.")
+        if names:
             for part in slices(names, _KNOWN):
-                if known := self._known(part):
-                    self._remove([name for name in part if name in known])
-                    count += len(known)
+                self._remove(part)
             self._settle()
-        return count
 
     def save(self, path: str | Path) -> None:
-        """Write to the folder ``path`` where the index is served; ``open`` reads it. Credentials are not written."""
-        with write_atomically(path) as folder:
-            write_json(folder / _POINTER, {"kind": self.kind, "metric": self.metric, **self._address})
+        """Write to a folder, in one step, where the index is served, without credentials; ``open`` reads it.
+
+        Raises:
+            DataFormatError: the folder holds something else than an index, which is left alone.
+        """
+        with self._saving(path):
+            pass
+
+    @property
+    def _address(self) -> dict[str, str]:
+        return {name: str(getattr(self, name)) for name in self.place}
+
+    def _saving(self, path: str | Path, address: dict[str, str] | None = None) -> AbstractContextManager[Path]:
+        """A folder to write to, in which stands what opens the index again."""
+        settings = self._address | (address or {})
+        return write_folder(path, {"kind": self.kind, "count": 0, "settings": settings}, Ids())
 
     @classmethod
     def open(cls, path: str | Path, **options: Any) -> Self:
-        """Open a saved index; ``options`` are the constructor's, credentials among them.
+        """Open an index that ``save`` wrote; ``options`` are the constructor's, credentials among them.
 
         Raises:
-            DataFormatError: the folder holds no pointer to such an index.
+            DataFormatError: no index of this kind, or a damaged one.
+            ServiceError: the engine refuses or does not answer.
         """
-        try:
-            saved = read_json(path, _POINTER)
-        except ModelFormatError as error:
-            raise DataFormatError(f"{path} holds no saved index of {cls.__name__}: {error}") from error
-        kind = saved.pop("kind", None)
-        if kind != cls.kind or not all(isinstance(value, str) for value in saved.values()):
-            raise DataFormatError(f"{path} holds no saved index of {cls.__name__}: its kind is {kind!r}.")
-        try:
-            return cls(**saved | options)
-        except TypeError as error:
-            raise DataFormatError(f"{Path(path) / _POINTER} does not fit {cls.__name__}: {error}") from error
+        settings = read_folder(path, cls.kind)[0].get("settings")
+        if (
+            not isinstance(settings, dict)
+            or set(settings) != set(cls.place)
+            or not all(isinstance(value, str) for value in settings.values())
+        ):
+            raise DataFormatError(f"{path} does not say where the index is; it has {settings!r:.200}. Save it again.")
+        return cls(**cls._opened(Path(path), settings) | options)
+
+    @classmethod
+    def _opened(cls, folder: Path, settings: dict[str, str]) -> dict[str, Any]:
+        """The constructor's options for an index that was saved to a folder."""
+        return {**settings}
 
     def __len__(self) -> int:
         return 0 if self.dim is None else self._count()
@@ -205,39 +229,30 @@ class EngineIndex(ABC):
 
     # ── checks and forms ──────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _checked_ids(self, ids: Any, count: int | None) -> list[Any]:
-        """Ids as whole numbers or as strings of the index's kind, ``count`` of them, each once."""
+    def _checked_ids(self, ids: Any, count: int) -> list[Any]:
+        """Ids for so many rows, all of the kind that the index has, each once."""
+        kind = self._id_type if self.dim is not None else None
+        if ids is None and kind is str:
+            raise TypeError("The rows of this index have strings as ids: pass one for each new row.")
         if ids is None:
-            first = len(self)
-            return list(range(first, first + (count or 0)))
-        if isinstance(ids, (str, bytes)):
-            raise ValueError(f"ids are one {type(ids).__name__}; pass a list of them.")
-        names = ids.tolist() if hasattr(ids, "tolist") else list(ids)
-        names = [int(name) if isinstance(name, np.integer) else name for name in names]
-        if count is not None and len(names) != count:
-            raise ValueError(f"{len(names)} ids for {count} rows; give one to each.")
-        kind: Any = self._id_type if self.dim is not None else int if names and isinstance(names[0], int) else str
-        for position, name in enumerate(names):
-            if type(name) is not kind:
-                raise ValueError(
-                    f"The id at position {position} is {name!r} ({type(name).__name__}); this index has "
-                    f"{'whole numbers' if kind is int else 'strings'} as ids."
-                )
-            if kind is int and not -(2**63) <= name < 2**63:
-                raise ValueError(f"The id {name} at position {position} is beyond 64 bits.")
-            if kind is str and not 0 < len(name.encode()) <= _ID_BYTES:
-                raise ValueError(f"The id at position {position} is empty or longer than {_ID_BYTES} bytes.")
-        if len(set(names)) < len(names):
-            self._refuse(name for name, times in Counter(names).items() if times > 1)
+            self._next = max(self._next, len(self))
+        names: list[Any] = Ids().check(range(self._next, self._next + count) if ids is None else ids, count).tolist()
+        if names and kind not in (None, type(names[0])):
+            kinds = ("strings", "whole numbers") if kind is str else ("whole numbers", "strings")
+            raise TypeError("The rows of this index have {} as ids, the new ones {}. Use one kind.".format(*kinds))
+        for name in names if names and isinstance(names[0], str) else ():
+            if not 0 < len(name.encode()) <= _ID_BYTES:
+                raise ValueError(f"The id {name!r:.50} is empty or longer than {_ID_BYTES} bytes.")
         return names
 
-    def _refuse(self, twice: Iterable[Any]) -> None:
-        """Raise on the first id that is there already."""
-        for name in twice:
-            raise ValueError(
-                f"ids must be unique: {name!r} comes twice or is in the index already. "
-                "Give other ids, or replace=True to write over rows that are there."
-            )
+    def _refuse_known(self, names: list[Any]) -> None:
+        for part in slices(names, _KNOWN):
+            if known := self._known(part):
+                shown = ", ".join(map(repr, sorted(known)[:5]))
+                raise ValueError(
+                    f"{len(known)} ids came before, such as {shown}. Each can be there once; "
+                    "replace=True writes over the rows that are there."
+                )
 
     def _checked_k(self, k: int, most: int) -> int:
         """How many rows to ask for: not more than there are."""

@@ -40,10 +40,15 @@ def open_index(kind: str, path_or_url: str | Path | None = None, **options: Any)
     """
     module, name = choose("kind of index", kind, KINDS)
     cls = getattr(importlib.import_module(module), name)
-    if kind in _SERVERS:
-        index: Index = cls(*(() if path_or_url is None else (path_or_url,)), **options)
-    elif path_or_url is not None and is_index(path_or_url):
-        index = cls.open(path_or_url, **options)
+    if path_or_url is not None and _is_saved(kind, path_or_url):
+        index: Index = cls.open(path_or_url, **options)
+    elif kind in _SERVERS and path_or_url is not None:
+        index = cls(path_or_url, **options)
     else:
         index = cls(**options)
     return index
+
+
+def _is_saved(kind: str, path: str | Path) -> bool:
+    """Whether ``save`` wrote the folder; a server's address or file is none."""
+    return (Path(path) / "index.json").is_file() if kind in _SERVERS else is_index(path)

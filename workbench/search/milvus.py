@@ -8,18 +8,18 @@ import shutil
 import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from workbench._optional import require
 from workbench.errors import DataFormatError, ServiceError, choose
-from workbench.folders import write_atomically
+from workbench.progress import track
 from workbench.protocols import Hits
 from workbench.search.engine import EngineIndex, Stopped
 from workbench.search.fields import Condition
-from workbench.search.milvus_database import MilvusDatabase, embedded_file
+from workbench.search.milvus_database import MilvusDatabase
 from workbench.vectors import as_matrix, blocks
 
 __all__ = ["MilvusIndex"]
@@ -37,6 +37,7 @@ _TYPES: dict[str, dict[str, Any]] = {  # settings of a new index
 }
 _FIELDS = {"keyword": "VARCHAR", "integer": "INT64", "float": "DOUBLE", "boolean": "BOOL"}
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n", "\r": r"\r", "\t": r"\t"})
+_COPY = "index.db"  # in a folder that an embedded index is saved to
 _MOST = 16_384  # rows that Milvus gives for a query
 _QUERIES = 100  # in one request
 _DIFFERENCES = 2**26  # numbers, of rows less queries: 256 MB
@@ -65,6 +66,7 @@ class MilvusIndex(EngineIndex):
     """
 
     kind = "milvus"
+    place = ("path", "collection", "metric")
 
     def __init__(
         self,
@@ -194,13 +196,21 @@ class MilvusIndex(EngineIndex):
 
     # ── searching ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def search(self, queries: Any, k: int = 10, *, filter: Mapping[str, Any] | None = None) -> Hits:  # noqa: A002
+    def search(
+        self,
+        queries: Any,
+        k: int = 10,
+        *,
+        filter: Mapping[str, Any] | None = None,  # noqa: A002
+        show_progress_bar: bool | None = None,
+    ) -> Hits:
         """Return the k best rows for each query.
 
         Args:
             queries: (q, dim) or (dim,) vectors.
             k: how many rows to find.
             filter: field → value, list of values, or range (``{"gte": 2000}``); all of them must hold.
+            show_progress_bar: see ``workbench.show_progress``.
 
         Raises:
             VectorError: another number of dimensions than the rows', or NaN or infinite values; names the rows.
@@ -219,43 +229,46 @@ class MilvusIndex(EngineIndex):
                 params["ef"] = max(100, 2 * limit, rows if expression else 0)
             if self.metric == "euclidean":  # it subtracts all rows from all queries of a request at once
                 several = min(_QUERIES, max(1, _DIFFERENCES // (self.dim * rows)))
+        if self.dim is None:
+            return self._hits([[]] * len(matrix), k)
         lines: list[list[tuple[Any, float]]] = []
-        for _, part in blocks(matrix, several, name="queries"):
-            if self.dim is None:
-                lines += [[] for _ in part]
-                continue
-            found = self._ask(
-                "search", self.collection, list(part.numpy(force=True)), filter=expression, limit=limit,
-                output_fields=["id"], search_params={"params": params | self.search_params},
-            )  # fmt: skip
-            lines += [[(hit["id"], ours(hit["distance"])) for hit in line] for line in found]
+        with track(len(matrix), unit="queries", desc="Searching", show=show_progress_bar) as bar:
+            for _, part in blocks(matrix, several, name="queries"):
+                found = self._ask(
+                    "search", self.collection, list(part.numpy(force=True)), filter=expression, limit=limit,
+                    output_fields=["id"], search_params={"params": params | self.search_params},
+                )  # fmt: skip
+                lines += [[(hit["id"], ours(hit["distance"])) for hit in line] for line in found]
+                bar.update(len(part))
         return self._hits(lines, k)
 
     # ── keeping ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     @property
-    def _address(self) -> dict[str, str]:
-        return {"path": str(self._database), "collection": self.collection}
+    def path(self) -> str:
+        """The embedded file or the server's address, without credentials."""
+        return str(self._database)
 
     def save(self, path: str | Path) -> None:
-        """Copy the embedded file to ``path``, which ends in ``.db``; of a served index, write where it is served."""
+        """Write to a folder, in one step: a copy of the embedded file, or where the server is, without credentials.
+
+        What is opened from a folder with a copy goes on in that copy.
+
+        Raises:
+            DataFormatError: the folder holds something else than an index, which is left alone.
+            ValueError: the folder's copy is open.
+        """
         if not self._database.embedded:
             return super().save(path)
-        target = embedded_file(path)
-        if str(target) in MilvusDatabase.opened:
-            raise ValueError(f"{target} is open. Save to another path.")
-        with write_atomically(target) as folder, self._database.at_rest() as source:
-            shutil.copytree(source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("LOCK"))
+        if str(Path(path).resolve() / _COPY) in MilvusDatabase.opened:
+            raise ValueError(f"The index in {path} is open. Save to another folder.")
+        with self._saving(path, {"path": _COPY}) as folder, self._database.at_rest() as source:
+            shutil.copytree(source, folder / _COPY, ignore=shutil.ignore_patterns("LOCK"))
         return None
 
     @classmethod
-    def open(cls, path: str | Path, **options: Any) -> Self:
-        """Open a saved index: a ``.db`` that is there, or a folder that tells where the index is served."""
-        if not str(path).endswith(".db"):
-            return super().open(path, **options)
-        if not Path(path).exists():
-            raise DataFormatError(f"{path} is not there.")
-        return cls(path, **options)
+    def _opened(cls, folder: Path, settings: dict[str, str]) -> dict[str, Any]:
+        return settings | {"path": folder / _COPY} if settings["path"] == _COPY else {**settings}
 
     def close(self) -> None:
         """Let the connection go; the last index of an embedded file stops its engine."""

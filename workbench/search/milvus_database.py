@@ -11,7 +11,7 @@ from workbench._optional import require
 from workbench.errors import DataFormatError, ServiceError
 from workbench.search.engine import without_credentials
 
-__all__ = ["MilvusDatabase", "embedded_file"]
+__all__ = ["MilvusDatabase"]
 
 
 class MilvusDatabase:
@@ -32,7 +32,7 @@ class MilvusDatabase:
         """Connect to a server, or to an embedded file, once for all its users."""
         temporary = tempfile.mkdtemp() if path is None else None
         served = isinstance(path, str) and "://" in path
-        address = str(path) if served else str(embedded_file(Path(temporary or "", path or "index.db")))
+        address = str(path) if served else str(_checked_file(Path(temporary or "", path or "index.db")))
         database = cls.opened.get(address) or cls(address, token, timeout, temporary)
         if database.embedded:
             cls.opened[address] = database
@@ -84,7 +84,7 @@ class MilvusDatabase:
         return self._address if self.embedded else without_credentials(self._address)
 
 
-def embedded_file(path: str | Path) -> Path:
+def _checked_file(path: str | Path) -> Path:
     """The resolved path of an embedded database, which may be new; raises where something else is in its place."""
     file = Path(path).expanduser().resolve()
     if file.suffix != ".db":
