@@ -60,7 +60,7 @@ class _Acknowledge(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(answer)
 
-    do_PUT = do_POST = do_GET
+    do_PUT = do_POST = do_GET  # noqa: N815
 
 
 def elasticsearch(rows: int, rounds: int) -> None:

@@ -219,18 +219,15 @@ class MilvusIndex(EngineIndex):
         """
         matrix = as_matrix(queries, name="queries", dim=self.dim)
         limit, expression = self._checked_k(k, _MOST), _expression(self.fields.conditions(filter))
-        ours = _METRICS[self.metric][1]
-        params, several = {}, _QUERIES
-        if self.index_type == "HNSW":
-            params["ef"] = max(100, 2 * limit)
-        if self._database.embedded and self.dim is not None:
-            rows = max(1, len(self))
-            if self.index_type in ("HNSW", "AUTOINDEX"):  # its graph loses rows when few pass the filter: look at all
-                params["ef"] = max(100, 2 * limit, rows if expression else 0)
-            if self.metric == "euclidean":  # it subtracts all rows from all queries of a request at once
-                several = min(_QUERIES, max(1, _DIFFERENCES // (self.dim * rows)))
         if self.dim is None:
             return self._hits([[]] * len(matrix), k)
+        ours, embedded = _METRICS[self.metric][1], self._database.embedded
+        params, several = {}, _QUERIES
+        if self.index_type == "HNSW" or (embedded and self.index_type == "AUTOINDEX"):
+            # The embedded engine's graph loses rows where few pass a filter, unless it looks at all of them.
+            params["ef"] = max(100, 2 * limit, len(self) if embedded and expression else 0)
+        if embedded and self.metric == "euclidean":  # it subtracts all rows from all queries of a request at once
+            several = min(_QUERIES, max(1, _DIFFERENCES // (self.dim * max(1, len(self)))))
         lines: list[list[tuple[Any, float]]] = []
         with track(len(matrix), unit="queries", desc="Searching", show=show_progress_bar) as bar:
             for _, part in blocks(matrix, several, name="queries"):
