@@ -7,6 +7,7 @@ from typing import Any
 
 from workbench.search import topk
 from workbench.similarity import cos_sim, dot_score, euclidean_sim, manhattan_sim
+from workbench.vectors import as_matrix
 
 __all__ = ["information_retrieval", "semantic_search"]
 
@@ -38,7 +39,7 @@ def semantic_search(
             matrices (a, dim) and (b, dim) that gives scores (a, b), higher for better.
 
     Returns:
-        For each query, best first: {"corpus_id": row of the corpus, "score": score}.
+        For each query, best first: {"corpus_id": row of the corpus, "score": score}; without rows that score -inf.
 
     Raises:
         VectorError: the two sides differ in dimensions, or hold NaN or infinite values; names the rows.
@@ -47,12 +48,16 @@ def semantic_search(
     if query_chunk_size < 1:
         raise ValueError(f"query_chunk_size is {query_chunk_size}; take at least one query at a time.")
     metric: Any = score_function if isinstance(score_function, str) else _METRICS.get(score_function, score_function)
-    scores, ids = topk.top_k(query_embeddings, corpus_embeddings, top_k, metric=metric, corpus_chunk=corpus_chunk_size)
-    width = int((ids[:1] >= 0).sum())  # the same for all: the corpus may have fewer rows than top_k
+    corpus = as_matrix(corpus_embeddings, name="corpus")
+    scores, ids = topk.top_k(query_embeddings, corpus, top_k, metric=metric, corpus_chunk=corpus_chunk_size)
+    width = min(top_k, len(corpus))
     columns = zip(ids[:, :width].flatten().tolist(), scores[:, :width].flatten().tolist(), strict=True)
     with _no_collection():
         flat: list[dict[str, int | float]] = [{"corpus_id": row, "score": score} for row, score in columns]
-    return [flat[start : start + width] for start in range(0, len(ids) * width, max(1, width))]
+    found = [flat[start : start + width] for start in range(0, len(ids) * width, width)] if width else [[] for _ in ids]
+    if callable(metric) and (ids < 0).any():  # rows that a function scored with -inf
+        found = [[hit for hit in hits if hit["corpus_id"] >= 0] for hits in found]
+    return found
 
 
 information_retrieval = semantic_search
