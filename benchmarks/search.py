@@ -4,10 +4,10 @@ Every side uses the same vectors and the same number of threads, and all take tu
 """
 
 import argparse
-import gc
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -65,7 +65,7 @@ def semantic(options: argparse.Namespace) -> None:
 
     sides = (lambda _: semantic_search(queries, corpus), lambda _: bare(), lambda _: reference(queries, corpus))
     (ours, limit, theirs), (found, _, expected) = take_turns(options.rounds, *sides)
-    what = f"semantic_search 1,000 × {rows:,} × 384"
+    what = f"semantic_search 1,000 x {rows:,} x 384"
     bars = {"≥ 1 x": theirs >= ours, "same": same(found, expected)}
     line(what, f"{ours:.2f} s", f"{theirs:.2f} s", f"{theirs / ours:.2f} x", **bars)
     share = ours / limit
@@ -81,34 +81,31 @@ def semantic(options: argparse.Namespace) -> None:
 def merges(options: argparse.Namespace) -> None:
     """Many queries against few documents, and small chunks with many hits: bound by what comes after the product."""
     import torch
+
+    rows = 2_000 if options.quick else 20_000
+    queries, corpus = torch.from_numpy(vectors(rows, 64, 2)), torch.from_numpy(vectors(2_000, 64, 3))
+    _merge(options, queries, corpus, 3)
+    _merge(options, queries, corpus, corpus_chunk_size=200)
+    _merge(options, queries[: rows // 10], corpus, corpus_chunk_size=200, top_k=100)
+
+
+def _merge(options: argparse.Namespace, queries: Any, corpus: Any, bar: float = 1, **given: int) -> None:
     from sentence_transformers.util import semantic_search as reference
     from torch.nn.functional import normalize
 
     from workbench.search import semantic_search, top_k
 
-    rows = 2_000 if options.quick else 20_000
-    queries, corpus = torch.from_numpy(vectors(rows, 64, 2)), torch.from_numpy(vectors(2_000, 64, 3))
-    forms = ({}, "≥ 3 x"), ({"corpus_chunk_size": 200}, ""), ({"corpus_chunk_size": 200, "top_k": 100}, "")
-    for given, bar in forms:
-        count = rows if "top_k" not in given else rows // 10
-        some = queries[:count]
-        ours, theirs = (lambda _, f=f: f(some, corpus, **given) for f in (semantic_search, reference))
-        kernel = lambda _: top_k(some, corpus, given.get("top_k", 10))  # noqa: E731
-        product = lambda _: normalize(some) @ normalize(corpus).T  # noqa: E731
-        times, (found, expected, *_) = take_turns(options.rounds, ours, theirs, kernel, product)
-        ratio = times[1] / times[0]
-        text = "".join(f", {name}={value}" for name, value in given.items())
-        bars = {"same": same(found, expected)} | ({bar: ratio >= 3} if bar else {})
-        line(
-            f"semantic_search {count:,} × 2,000 × 64{text}",
-            f"{times[0]:.3f} s",
-            f"{times[1]:.3f} s",
-            f"{ratio:.1f} x",
-            **bars,
-        )
-        line("… of which top_k; the matrix product alone", f"{times[2]:.3f} s", f"{times[3]:.3f} s")
-        del found, expected
-        gc.collect()
+    sides = (
+        lambda _: semantic_search(queries, corpus, **given),
+        lambda _: reference(queries, corpus, **given),
+        lambda _: top_k(queries, corpus, given.get("top_k", 10)),
+        lambda _: normalize(queries) @ normalize(corpus).T,
+    )
+    (ours, theirs, kernel, product), (found, expected, *_) = take_turns(options.rounds, *sides)
+    what = ", ".join([f"semantic_search {len(queries):,} x 2,000 x 64", *(f"{k}={v}" for k, v in given.items())])
+    bars = {f"≥ {bar} x": theirs / ours >= bar, "same": same(found, expected)}
+    line(what, f"{ours:.3f} s", f"{theirs:.3f} s", f"{theirs / ours:.1f} x", **bars)
+    line("… top_k alone; the matrix product alone", f"{kernel:.3f} s", f"{product:.3f} s")
 
 
 def same(found: list, expected: list) -> bool:
@@ -136,7 +133,7 @@ def scale(options: argparse.Namespace) -> None:
                 float, run(SCALE.format(threads=THREADS, path=path, wanted=wanted, metric=metric)).split()
             )
             what = (
-                f"exact search, {metric}, over a memmap of {rows:,} × 256 ({rows * 1024 / 1e9:.1f} GB), {seconds:.0f} s"
+                f"exact search, {metric}, over a memmap of {rows:,} x 256 ({rows * 1024 / 1e9:.1f} GB), {seconds:.0f} s"
             )
             line(
                 what, f"{peak:.0f} MB at most", "", f"{own:.0f} MB without mapped files", **{"< 1,500 MB": peak < 1500}
@@ -171,7 +168,7 @@ def engines(options: argparse.Namespace) -> None:
         recall = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(hits.ids.tolist(), truth.tolist(), strict=True)])
         text = " ".join([kind, *given.values()])
         line(
-            f"{text}, {rows:,} × 128",
+            f"{text}, {rows:,} x 128",
             f"{500 / seconds:,.0f} queries/s",
             f"built in {built:.1f} s",
             f"recall@10 {recall:.3f}",

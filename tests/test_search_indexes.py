@@ -479,3 +479,29 @@ def test_a_cancelled_add_keeps_the_rows_that_were_in(monkeypatch):
 def test_the_base_class_says_what_an_engine_adds():
     with pytest.raises(NotImplementedError):
         VectorIndex().add(None, ROWS)
+
+
+def test_a_graph_that_reaches_too_few_rows_gives_those_it_reaches(monkeypatch):
+    index = make("hnsw")
+    index.add(None, ROWS[:100])
+
+    class Broken:
+        """An engine whose first query reaches five rows only."""
+
+        def __init__(self, engine):
+            self.engine = engine
+
+        def __getattr__(self, name):
+            return getattr(self.engine, name)
+
+        def knn_query(self, queries, k):
+            if k > 5 and (queries[0] * QUERIES[0]).sum() > 0.99 * np.linalg.norm(QUERIES[0]):
+                raise RuntimeError("Cannot return the results in a contiguous 2D array.")
+            return self.engine.knn_query(queries, k=k)
+
+    expected = index.search(QUERIES)
+    index._engine = Broken(index._engine)
+    hits = index.search(QUERIES)
+    assert hits.found.tolist() == [5] + [10] * 29
+    np.testing.assert_array_equal(hits.ids[0, :5], expected.ids[0, :5])
+    np.testing.assert_array_equal(hits.ids[1:], expected.ids[1:])

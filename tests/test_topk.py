@@ -120,7 +120,7 @@ def test_other_numbers_are_computed_in_float32(dtype):
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
 @pytest.mark.parametrize("metric", METRICS)
 def test_a_read_only_file_is_searched_in_place(metric, dtype, tmp_path, monkeypatch):
-    monkeypatch.setattr(topk_module, "_MAPPED", 10_000)  # lets pages go after every block
+    monkeypatch.setattr(topk_module, "MAPPED_BYTES", 10_000)  # lets pages go after every block
     np.save(tmp_path / "corpus.npy", CORPUS.astype(dtype))
     np.save(tmp_path / "queries.npy", QUERIES.astype(dtype))
     corpus, queries = (np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in ("corpus", "queries"))
@@ -191,6 +191,20 @@ def _broken(place, value):
     return vectors
 
 
+@pytest.mark.parametrize("chunk", [None, 100, 100_000])
+def test_no_block_of_scores_is_larger_than_its_bound(chunk):
+    seen = []
+
+    def own(queries, rows):
+        seen.append((len(queries), len(rows)))
+        return torch.zeros(len(queries), len(rows))
+
+    top_k(np.zeros((3000, 2)), np.zeros((20_000, 2)), 3, metric=own, corpus_chunk=chunk)
+    assert max(rows for _, rows in seen) == min(chunk or 8192, 8192)
+    assert max(queries * rows for queries, rows in seen) <= 2**23
+    assert sum(queries * rows for queries, rows in seen) == 3000 * 20_000
+
+
 BAD = {
     "nan in the corpus": ((QUERIES, _broken(2999, np.nan), 3), VectorError, "corpus hold NaN .* 1 rows, such as 2999"),
     "inf in the queries": ((_broken(4, np.inf), CORPUS, 3), VectorError, "queries hold NaN .* such as 4"),
@@ -223,7 +237,7 @@ def test_bad_options_get_one_clear_error():
         top_k(QUERIES, CORPUS, 3, metric=lambda queries, rows: queries.sum(1))
     with pytest.raises(ValueError, match="query_chunk_size is 0"):
         semantic_search(QUERIES, CORPUS, query_chunk_size=0)
-    with pytest.raises(ValueError, match="corpus_chunk is -5"):
+    with pytest.raises(ValueError, match="corpus_chunk_size is -5"):
         semantic_search(QUERIES, CORPUS, corpus_chunk_size=-5)
 
 
