@@ -10,9 +10,10 @@ from torch import Tensor
 
 from workbench.errors import VectorError
 
-__all__ = ["BLOCK_BYTES", "as_matrix", "blocks", "float_rows", "let_go"]
+__all__ = ["BLOCK_BYTES", "MAPPED_BYTES", "as_matrix", "blocks", "float_rows", "let_go"]
 
 BLOCK_BYTES = 32 * 2**20  # of float32 vectors held at a time
+MAPPED_BYTES = 2**28  # of a memory-mapped file that are read before its pages are let go
 _LET_GO = getattr(mmap, "MADV_DONTNEED", None)  # not every system has it
 
 
@@ -71,9 +72,13 @@ def float_rows(
 
 def blocks(matrix: Any, size: int | None = None, *, device: Any = None, name: str = "embeddings") -> Iterator[Any]:
     """Yield (start, rows): consecutive rows of a matrix as ``float_rows`` gives them, a bounded number at a time."""
-    size = size or max(1, BLOCK_BYTES // (4 * max(1, matrix.shape[1])))
+    size, read = size or max(1, BLOCK_BYTES // (4 * max(1, matrix.shape[1]))), 0
     for start in range(0, len(matrix), size):
-        yield start, float_rows(matrix, start, min(start + size, len(matrix)), device=device, name=name)
+        rows = float_rows(matrix, start, min(start + size, len(matrix)), device=device, name=name)
+        yield start, rows
+        if (read := read + rows.nbytes) > MAPPED_BYTES:
+            let_go(matrix)
+            read = 0
 
 
 def let_go(array: Any) -> None:

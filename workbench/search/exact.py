@@ -11,6 +11,7 @@ from torch import Tensor
 
 from workbench.errors import VectorError
 from workbench.quantization import PRECISIONS, Quantizer
+from workbench.search.ids import Ids
 from workbench.search.index import VectorIndex
 from workbench.search.saved import VECTORS
 from workbench.search.topk import top_k
@@ -91,12 +92,13 @@ class ExactIndex(VectorIndex):
             for part in parts:
                 np.ascontiguousarray(part).tofile(file)
 
-    def _read(self, folder: Path, places: int) -> None:
+    def _read(self, folder: Path, ids: Ids) -> None:
         # An empty file cannot be mapped.
-        rows = np.load(folder / VECTORS, mmap_mode="r" if places else None, allow_pickle=False)
+        rows = np.load(folder / VECTORS, mmap_mode="r" if ids.places else None, allow_pickle=False)
         width = self._quantizer.dim if "binary" not in self.precision else -(-self._quantizer.dim // 8)
-        if rows.dtype != self._dtype or rows.shape != (places, width) or not rows.flags.c_contiguous:
-            raise ValueError(f"{VECTORS} holds {rows.dtype} of shape {rows.shape}, not {(places, width)}")
+        self._check_shape(rows.shape, (ids.places, width))
+        if rows.dtype != self._dtype:
+            raise ValueError(f"it holds {rows.dtype}, not {self._dtype}")
         self._rows = _Rows(rows)
 
     @property

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from workbench._optional import require
 from workbench.errors import choose
 from workbench.quantization import Quantizer
+from workbench.search.ids import Ids
 from workbench.search.index import VectorIndex
 from workbench.search.saved import ENGINE
 
@@ -124,10 +125,13 @@ class FaissIndex(VectorIndex):
         write = faiss.write_index_binary if self._finds_by_codes else faiss.write_index
         write(self._engine, str(folder / ENGINE))
 
-    def _read(self, folder: Path, places: int) -> None:
+    def _read(self, folder: Path, ids: Ids) -> None:
         faiss = require("faiss", extra="search")
         read = faiss.read_index_binary if self._finds_by_codes else faiss.read_index
         self._engine = read(str(folder / ENGINE))
+        dim = self._engine.code_size * 8 if self._finds_by_codes else self._engine.d
+        width = -(-self._quantizer.dim // 8) * 8 if self._finds_by_codes else self._quantizer.dim
+        self._check_shape((self._engine.ntotal, dim), (len(ids), width))
 
 
 def _bits(codes: _Array) -> _Array:

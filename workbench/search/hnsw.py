@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from workbench._optional import require
 from workbench.quantization import Quantizer
+from workbench.search.ids import Ids
 from workbench.search.index import VectorIndex
 from workbench.search.saved import ENGINE
 
@@ -71,6 +72,10 @@ class HnswIndex(VectorIndex):
     def _write(self, folder: Path) -> None:
         self._engine.save_index(str(folder / ENGINE))
 
-    def _read(self, folder: Path, places: int) -> None:
+    def _read(self, folder: Path, ids: Ids) -> None:
+        with (folder / ENGINE).open("rb") as file:
+            header = np.fromfile(file, "<u8", 6)  # the engine takes the number of dimensions on trust
+        places, labels, vectors = header[[2, 4, 5]].tolist()
+        self._check_shape((places, (labels - vectors) // 4), (ids.places, self._quantizer.dim))
         self._engine = self._empty(self._quantizer.dim)
         self._engine.load_index(str(folder / ENGINE))

@@ -99,14 +99,14 @@ class Ids:
         """Return the places of ids; raises ``KeyError`` for one that is not there."""
         wanted = _array(ids)
         if self.strings:
-            places = [self._place.get(name, -1) for name in wanted]
-            unknown = [name for name, place in zip(wanted, places, strict=True) if place < 0]
+            places = np.unique([self._place.get(name, -1) for name in wanted]).astype(np.int64)
+            unknown: Any = [name for name in wanted if name not in self._place]
         else:
             places = np.flatnonzero(np.isin(self.all, wanted))
-            unknown = list(np.setdiff1d(wanted, self.all[places]))
-        if len(unknown):
+            unknown = np.setdiff1d(wanted, self.all[places]).tolist()
+        if unknown:
             raise KeyError(f"No row has the id {unknown[0]!r}.")
-        return np.unique(np.asarray(places, np.int64))
+        return places
 
     def remove(self, places: _Places, *, close: bool) -> None:
         """Forget the ids at places; with ``close`` the ids behind them move up, as their rows did."""

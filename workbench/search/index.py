@@ -165,21 +165,26 @@ class VectorIndex:
         """
         values, ids = read_folder(path, cls.kind)
         try:
-            settings = dict(values["settings"])
-            for name in options.keys() & settings.keys() - set(cls.tunable):
-                if options[name] != settings[name]:
-                    raise ChoiceError(
-                        f"{path} was made with {name}={settings[name]!r}, not {options[name]!r}. "
-                        "Leave the option out, or make a new index."
-                    )
-            index = cls(**settings | options)
-            if values["quantizer"] is not None:
-                index._quantizer = Quantizer.from_dict(values["quantizer"])
-                index._read(Path(path), ids.places)
-        except ChoiceError:
-            raise
-        except (KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
-            raise DataFormatError(f"{path} is damaged ({error}). Make the index again.") from error
+            saved = cls(**values["settings"]).settings
+            kept = values["quantizer"]
+            quantizer = None if kept is None else Quantizer.from_dict(kept)
+            if quantizer is not None and quantizer.precision != saved["precision"]:
+                raise ValueError(f"codes of {quantizer.precision}, not of {saved['precision']}")
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataFormatError(f"{path}: index.json is damaged ({error}). Make the index again.") from error
+        for name in options.keys() & saved.keys() - set(cls.tunable):
+            if options[name] != saved[name]:
+                raise ChoiceError(
+                    f"{path} was made with {name}={saved[name]!r}, not {options[name]!r}. "
+                    "Leave the option out, or make a new index."
+                )
+        index = cls(**saved | options)
+        if quantizer is not None:
+            index._quantizer = quantizer
+            try:
+                index._read(Path(path), ids)
+            except (TypeError, ValueError, RuntimeError, OSError) as error:
+                raise DataFormatError(f"{path} is damaged ({error}). Make the index again.") from error
         index._ids = ids
         return index
 
@@ -250,6 +255,11 @@ class VectorIndex:
         """Write the rows to a folder."""
         raise NotImplementedError
 
-    def _read(self, folder: Path, places: int) -> None:
-        """Read what ``_write`` wrote; any error means that the file is damaged."""
+    def _read(self, folder: Path, ids: Ids) -> None:
+        """Read what ``_write`` wrote for these ids; any error means that the file is damaged."""
         raise NotImplementedError
+
+    @staticmethod
+    def _check_shape(found: tuple[int, int], expected: tuple[int, int]) -> None:
+        if found != expected:
+            raise ValueError(f"it holds rows and dimensions {found}, not {expected}")

@@ -11,14 +11,13 @@ from torch.nn.functional import normalize
 from workbench.errors import choose
 from workbench.progress import track
 from workbench.similarity import manhattan_sim, pairwise_dot_score, pairwise_euclidean_sim
-from workbench.vectors import as_matrix, blocks, float_rows, let_go
+from workbench.vectors import MAPPED_BYTES, as_matrix, blocks, float_rows, let_go
 
 __all__ = ["METRICS", "Best", "best_first", "measure", "top_k"]
 
 _SCORES = 2**23  # scores in one block: 32 MB
 _ROWS = 2**13  # rows of the corpus in one block
 _SLACK = 16  # candidates beyond those asked for, where rounded scores choose them
-_MAPPED = 2**28  # bytes of a memory-mapped file that stay in this process's memory
 
 _Score = Callable[[Tensor, Tensor], Tensor]
 
@@ -92,7 +91,7 @@ def top_k(
             part = prepare(float_rows(part, 0, rows, device=device, name="corpus", first=start))
             for place, some in blocks(queries, max(1, _SCORES // rows), device=device, name="queries"):
                 best.push(score(prepare(some), part), start, slice(place, place + len(some)))
-            if (mapped := mapped + part.nbytes) > _MAPPED:
+            if (mapped := mapped + part.nbytes) > MAPPED_BYTES:
                 let_go(stored)
                 mapped = 0
             bar.update(len(part))

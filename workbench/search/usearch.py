@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from workbench._optional import require
 from workbench.quantization import Quantizer
+from workbench.search.ids import Ids
 from workbench.search.index import VectorIndex
 from workbench.search.saved import ENGINE
 
@@ -91,11 +92,13 @@ class USearchIndex(VectorIndex):
     def _write(self, folder: Path) -> None:
         self._engine.save(str(folder / ENGINE))
 
-    def _read(self, folder: Path, places: int) -> None:
+    def _read(self, folder: Path, ids: Ids) -> None:
         usearch = require("usearch.index", extra="search")
         self._engine = usearch.Index.restore(str(folder / ENGINE))
         if self._engine is None:
             raise ValueError(f"{ENGINE} is not one of USearch")
+        width = -(-self._quantizer.dim // 8) * 8 if "binary" in self.precision else self._quantizer.dim
+        self._check_shape((len(self._engine), self._engine.ndim), (len(ids), width))
         self._engine.expansion_add = self.settings["ef_construction"]
 
 
