@@ -1,0 +1,339 @@
+"""Rows of vectors in one SQLite file (https://sqlite.org), in blocks, found by the digests of their texts."""
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from workbench.errors import DataFormatError, VectorError
+from workbench.tokens import IntArray
+
+__all__ = ["VectorFile"]
+
+_Array = npt.NDArray[Any]
+
+_APPLICATION, _FORMAT = 0x57425653, 1  # "WBVS" and the version of the tables, both in the file's header
+_TABLES = (
+    # What one model makes with the same options.
+    "CREATE TABLE space(id INTEGER PRIMARY KEY AUTOINCREMENT, key BLOB NOT NULL UNIQUE, about TEXT NOT NULL,"
+    " dim INTEGER NOT NULL, dtype TEXT NOT NULL)",
+    # Ids are never used twice, so a reader that knows of a block knows what is in it.
+    "CREATE TABLE block(id INTEGER PRIMARY KEY AUTOINCREMENT, space INTEGER NOT NULL, rows INTEGER NOT NULL,"
+    " bytes INTEGER NOT NULL, used REAL NOT NULL)",
+    "CREATE INDEX block_space ON block(space)",
+    "CREATE TABLE content(block INTEGER PRIMARY KEY, digests BLOB NOT NULL, vectors BLOB NOT NULL)",
+)
+_SIZE = "SELECT coalesce(sum(bytes), 0) FROM block"
+_BLOCK = 2**16  # bytes of vectors in a block: what is read for one row
+_PAGE = 2**14  # bytes in a page of the file
+_PLACES = 2**20  # a row's place is block * _PLACES + row
+_READ = 64  # blocks read at a time
+_WAIT = 60.0  # seconds to wait for another process's commit
+
+
+@dataclass(frozen=True)
+class _Space:
+    id: int
+    dim: int
+    dtype: np.dtype[Any]
+
+
+class VectorFile:
+    """A file of vectors, for several threads and processes at once. Digests are (n, 2) uint64.
+
+    Every commit is whole or absent, also after a kill. An index of 24 bytes a row is kept in memory.
+
+    Args:
+        path: the file; made with its folder when it is not there.
+        max_bytes: the most bytes of digests and vectors to keep; None: no limit.
+
+    Raises:
+        DataFormatError: the file is damaged, of another program, or of a newer version. It is left as it is.
+    """
+
+    def __init__(self, path: str | Path, max_bytes: int | None = None) -> None:
+        if max_bytes is not None and (not isinstance(max_bytes, int) or max_bytes < 1):
+            raise ValueError(f"max_bytes must be a whole number above 0, or None; not {max_bytes!r}.")
+        self.path, self.max_bytes = Path(path), max_bytes
+        self._lock = threading.RLock()
+        self._indexes: dict[int, _Index] = {}  # by space
+        self._pid = os.getpid()
+        self._connection: sqlite3.Connection | None = None
+        with self._lock, self._translated():
+            self._connection = self._connect()
+        if max_bytes is not None and self.size()[1] > max_bytes:
+            with self._transaction() as db:
+                self._evict(db, time.time())
+            self._shrink()
+
+    def read(self, key: bytes, digests: _Array, take: Callable[[IntArray, _Array], None]) -> IntArray:
+        """Call ``take(rows, vectors)`` for all rows of ``digests`` that are there; returns those that are not."""
+        with self._db() as db:
+            if (space := _space(db, key)) is None:
+                return np.arange(len(digests))
+            index = self._index(db, space)
+            places = index.find(digests)
+        order = np.argsort(places, kind="stable")
+        order = order[np.searchsorted(places, 0, sorter=order) :]  # those that are there, block by block
+        blocks, starts = np.unique(places[order] // _PLACES, return_index=True)
+        groups = np.split(order, starts[1:]) if len(blocks) else []
+        gone = []
+        for start in range(0, len(blocks), _READ):
+            some = blocks[start : start + _READ].tolist()
+            with self._db() as db:
+                found = [
+                    db.execute("SELECT vectors FROM content WHERE block = ?", (block,)).fetchone() for block in some
+                ]
+            for block, blob, group in zip(some, found, groups[start : start + _READ], strict=True):
+                if blob is None:  # evicted by another process
+                    gone.append(block)
+                else:
+                    take(group, self._rows(blob[0], space)[places[group] % _PLACES])
+        if len(blocks):
+            self._touch(blocks.tolist())
+        if gone:
+            with self._lock:
+                index.drop(gone)
+            places[np.isin(places // _PLACES, gone)] = -1
+        return np.flatnonzero(places < 0)
+
+    def add(self, key: bytes, about: str, digests: _Array, vectors: _Array, since: float) -> None:
+        """Commit rows of distinct digests; those that are there already stay as they are.
+
+        Args:
+            key: what they belong to.
+            about: what that is, in words.
+            digests: (n, 2).
+            vectors: (n, dim), of the same dimension and type as all others under ``key``.
+            since: a time; blocks used later are not evicted to make room.
+
+        Raises:
+            VectorError: another dimension or type.
+            sqlite3.OperationalError: the file cannot be written; nothing of this call is kept.
+        """
+        with self._transaction() as db:
+            settings = (key, about, vectors.shape[1], vectors.dtype.str)
+            db.execute("INSERT OR IGNORE INTO space(key, about, dim, dtype) VALUES (?, ?, ?, ?)", settings)
+            space = _space(db, key)
+            assert space is not None  # noqa: S101  (inserted above)
+            if (space.dim, space.dtype) != (vectors.shape[1], vectors.dtype):
+                raise VectorError(
+                    f"The vectors have {vectors.shape[1]} dimensions of {vectors.dtype}; under the same key "
+                    f"{self.path} keeps {space.dim} of {space.dtype}. Give another fingerprint."
+                )
+            new = np.flatnonzero(self._index(db, space).find(digests) < 0)
+            size = min(_PLACES, max(1, _BLOCK // max(1, vectors[:1].nbytes)))
+            for some in (new[start : start + size] for start in range(0, len(new), size)):
+                content = digests[some].tobytes(), vectors[some].tobytes()
+                block = (space.id, len(some), sum(map(len, content)), time.time())
+                made = db.execute("INSERT INTO block(space, rows, bytes, used) VALUES (?, ?, ?, ?)", block)
+                db.execute("INSERT INTO content VALUES (?, ?, ?)", (made.lastrowid, *content))
+            self._evict(db, since)
+
+    def size(self) -> tuple[int, int]:
+        """Return how many rows and how many bytes of digests and vectors there are."""
+        with self._db() as db:
+            rows, size = db.execute("SELECT coalesce(sum(rows), 0), coalesce(sum(bytes), 0) FROM block").fetchone()
+        return int(rows), int(size)
+
+    def spaces(self) -> list[dict[str, Any]]:
+        """Return a row for each key: ``about``, ``dim``, ``dtype``, ``rows``, ``bytes``, and when it was last used."""
+        names = ("about", "dim", "dtype", "rows", "bytes", "used")
+        with self._db() as db:
+            found = db.execute(
+                "SELECT about, dim, dtype, sum(rows), sum(bytes), max(used) FROM space JOIN block ON space = space.id"
+                " GROUP BY space.id ORDER BY space.id"
+            ).fetchall()
+        return [dict(zip(names, row, strict=True)) for row in found]
+
+    def clear(self) -> None:
+        """Remove all rows and give the disk its space back."""
+        with self._transaction() as db:
+            for table in ("content", "block", "space"):
+                db.execute(f"DELETE FROM {table}")  # noqa: S608  (names from the line above)
+            self._indexes.clear()
+        self._shrink()
+
+    def close(self) -> None:
+        """Close the file; everything was committed before."""
+        with self._lock:
+            if self._connection is not None and self._pid == os.getpid():
+                self._connection.close()
+            self._connection = None
+
+    # ── the connection ────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _connect(self) -> sqlite3.Connection:
+        """Open the file; one that is there is first looked at for reading only, so that a foreign one stays as it is."""
+        if self.path.is_dir():
+            raise DataFormatError(f"{self.path} is a folder. Give the path of a file.")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if self.path.is_file() and self.path.stat().st_size:
+            with closing(sqlite3.connect(f"{self.path.resolve().as_uri()}?mode=ro", uri=True, timeout=_WAIT)) as db:
+                self._is_new(db)
+        db = sqlite3.connect(self.path, timeout=_WAIT, isolation_level=None, check_same_thread=False)
+        try:
+            if self._is_new(db):
+                db.execute(f"PRAGMA page_size = {_PAGE}")
+                db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+                db.execute("BEGIN IMMEDIATE")
+                if self._is_new(db):  # another process may have been faster
+                    for statement in (*_TABLES, f"PRAGMA user_version = {_FORMAT}"):
+                        db.execute(statement)
+                    db.execute(f"PRAGMA application_id = {_APPLICATION}")
+                db.execute("COMMIT")
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = NORMAL")  # a commit survives a kill; the last few may not survive a power cut
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _is_new(self, db: sqlite3.Connection) -> bool:
+        """Whether there is nothing in the file yet; raises where there is something that is not ours."""
+        application, version = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
+        if db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == application == version == 0:
+            return True
+        if application != _APPLICATION:
+            raise DataFormatError(f"{self.path} is a database of another program; it is left as it is. Give another path.")
+        if version > _FORMAT:
+            raise DataFormatError(
+                f"{self.path} has format {version}; this version reads {_FORMAT}. Update the package, or give another path."
+            )
+        return False
+
+    @contextmanager
+    def _db(self) -> Iterator[sqlite3.Connection]:
+        """Give the connection to this thread alone; a forked process gets one of its own."""
+        with self._lock, self._translated():
+            if self._connection is None:
+                raise ValueError(f"{self.path} is closed. Open it again.")
+            if self._pid != os.getpid():
+                self._inherited = self._connection  # never closed: it is the parent's
+                self._connection, self._pid = self._connect(), os.getpid()
+            yield self._connection
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """Give the connection for changes that are all made, or, if something raises, not at all."""
+        with self._db() as db:
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+                db.execute("COMMIT")
+            except BaseException:
+                self._indexes.clear()  # they may know of what is now undone
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Raise ``DataFormatError`` for a damaged file; errors of writing pass."""
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError):
+                raise
+            raise DataFormatError(
+                f"{self.path} is damaged or no store ({error}); it is left as it is. Delete it, or give another path."
+            ) from error
+
+    # ── rows ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _index(self, db: sqlite3.Connection, space: _Space) -> "_Index":
+        """Where the rows of a space are, with what was committed since the last look."""
+        index = self._indexes.setdefault(space.id, _Index())
+        query = "SELECT id, digests FROM block JOIN content ON block = id WHERE space = ? AND id > ?"
+        found = db.execute(query, (space.id, index.last)).fetchall()
+        if found:
+            try:
+                digests = [np.frombuffer(blob, np.uint64).reshape(-1, 2) for _, blob in found]
+            except ValueError as error:
+                raise DataFormatError(f"{self.path} is damaged: a block of digests ends early.") from error
+            places = [block * _PLACES + np.arange(len(part)) for (block, _), part in zip(found, digests, strict=True)]
+            index.add(np.concatenate(digests), np.concatenate(places))
+            index.last = max(block for block, _ in found)
+        return index
+
+    def _rows(self, blob: bytes, space: _Space) -> _Array:
+        try:
+            return np.frombuffer(blob, space.dtype).reshape(-1, space.dim)
+        except ValueError as error:
+            raise DataFormatError(f"{self.path} is damaged: a block of vectors ends early.") from error
+
+    def _touch(self, blocks: list[int]) -> None:
+        """Note that blocks were used just now."""
+        now = time.time()
+        with self._transaction() as db:
+            db.executemany("UPDATE block SET used = ? WHERE id = ?", ((now, block) for block in blocks))
+
+    def _evict(self, db: sqlite3.Connection, since: float) -> None:
+        """Remove the least recently used blocks beyond the limit, but none used after ``since``."""
+        if self.max_bytes is None:
+            return
+        over, gone = db.execute(_SIZE).fetchone()[0] - self.max_bytes, []
+        if over > 0:
+            for block, size in db.execute("SELECT id, bytes FROM block WHERE used < ? ORDER BY used, id", (since,)):
+                gone.append(block)
+                over -= size
+                if over <= 0:
+                    break
+            for statement in ("DELETE FROM content WHERE block = ?", "DELETE FROM block WHERE id = ?"):
+                db.executemany(statement, ((block,) for block in gone))
+            for index in self._indexes.values():
+                index.drop(gone)
+
+    def _shrink(self) -> None:
+        """Give pages that hold nothing back to the disk."""
+        with self._db() as db:
+            db.execute("PRAGMA incremental_vacuum").fetchall()
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+class _Index:
+    """Where the rows of a space are, by digest: 24 bytes a row.
+
+    Rows are sorted by the first half of their digests. Of two rows that share it, one chance in 2**64, one may not be
+    found: it is encoded again each time, which is never wrong.
+    """
+
+    def __init__(self) -> None:
+        self.first = np.empty(0, np.uint64)  # (rows,), sorted
+        self.second = np.empty(0, np.uint64)
+        self.places = np.empty(0, np.int64)
+        self.last = 0  # the last block that was looked at
+
+    def find(self, digests: _Array) -> IntArray:
+        """Return the places of digests, -1 for those that are not there."""
+        if not len(self.first):
+            return np.full(len(digests), -1)
+        at = np.minimum(np.searchsorted(self.first, digests[:, 0]), len(self.first) - 1)
+        there = (self.first[at] == digests[:, 0]) & (self.second[at] == digests[:, 1])
+        return np.where(there, self.places[at], -1)
+
+    def add(self, digests: _Array, places: IntArray) -> None:
+        """Take rows in."""
+        order = np.argsort(digests[:, 0], kind="stable")
+        at = np.searchsorted(self.first, digests[order, 0])
+        self.first = np.insert(self.first, at, digests[order, 0])
+        self.second = np.insert(self.second, at, digests[order, 1])
+        self.places = np.insert(self.places, at, places[order])
+
+    def drop(self, blocks: list[int]) -> None:
+        """Forget the rows of some blocks."""
+        keep = ~np.isin(self.places // _PLACES, blocks)
+        self.first, self.second, self.places = self.first[keep], self.second[keep], self.places[keep]
+
+
+def _space(db: sqlite3.Connection, key: bytes) -> _Space | None:
+    row = db.execute("SELECT id, dim, dtype FROM space WHERE key = ?", (key,)).fetchone()
+    return None if row is None else _Space(row[0], row[1], np.dtype(row[2]))
