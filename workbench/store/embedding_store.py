@@ -2,7 +2,6 @@
 
 import inspect
 import json
-import sqlite3
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -118,7 +117,8 @@ class EmbeddingStore:
             given: dict[str, Any] = {"fingerprint": fingerprint, "out": out, "show_progress_bar": show_progress_bar}
             with model.start_multi_process_pool(list(devices)) as pool:
                 return self.encode(model, sentences, **given, **{**options, "device": None, "pool": pool})
-        source, single, texts = _source(model, fingerprint, options), False, []
+        source, single = _source(model, fingerprint, options), False
+        texts: list[Any] = []
         if is_stream(sentences):
             parts: Iterator[list[Any]] = slices(iter_texts(sentences, accept=source.accept), STREAM)
         else:
@@ -147,8 +147,7 @@ class EmbeddingStore:
                 vectors = out[:done]
         if failure is not None:
             warnings.warn(
-                f"{self._file.path} could not be written ({failure}): all vectors are returned, but not all are kept. "
-                "Make room or make the file writable, and encode again.",
+                f"{failure}: all vectors are returned, but not all are kept. Make room or make the file writable.",
                 RuntimeWarning,
                 stacklevel=2,
             )
@@ -156,7 +155,7 @@ class EmbeddingStore:
         return vectors[0] if single else vectors
 
     def _fill(self, source: _Source, texts: list[Any], table: Table, bar: Bar) -> tuple[int, Exception | None]:
-        """Fill the table from the file and by the model; returns how many texts were cut, and why rows were not kept."""
+        """Fill the table from the file and by the model; returns how many texts were cut, and why not all are kept."""
         digests, since = _digests(texts), time.time()
         failure: Exception | None = None
         size, cut = 4 * _LEAST, 0
@@ -186,14 +185,16 @@ class EmbeddingStore:
                 if failure is None:
                     try:
                         self._file.add(source.key, json.dumps(source.about), digests[batch], vectors, since)
-                    except sqlite3.OperationalError as error:
+                    except OSError as error:
                         failure = error
                 table.write(batch, source.packed(vectors))
                 bar.update(len(batch))
                 cut += cut_here
                 self._misses += len(batch)
             seconds = time.monotonic() - start
-            size = int(np.clip(size * (2 if seconds < _SECONDS / 2 else 0.5 if seconds > 2 * _SECONDS else 1), _LEAST, _MOST))
+            size = int(
+                np.clip(size * (2 if seconds < _SECONDS / 2 else 0.5 if seconds > 2 * _SECONDS else 1), _LEAST, _MOST)
+            )
         repeats = np.flatnonzero(first[inverse] != np.arange(len(missing)))
         table.copy(missing[repeats], distinct[inverse[repeats]])
         bar.update(len(repeats))
@@ -203,7 +204,7 @@ class EmbeddingStore:
         return self._file.size()[0]
 
     def stats(self) -> dict[str, Any]:
-        """Return what is kept, in all and for each model with its options, and this object's hits and misses in rows."""
+        """Return what is kept, in all and for each model with its options, and the rows this object read and encoded."""
         rows, size = self._file.size()
         spaces = [{**json.loads(space.pop("about")), **space} for space in self._file.spaces()]
         return {
@@ -256,7 +257,9 @@ def _of_transformer(model: SentenceTransformer, fingerprint: str | None, options
         raise ValueError("The store gives numpy arrays of sentence embeddings. Call model.encode for anything else.")
     width = given["truncate_dim"] if given["truncate_dim"] is not None else model.truncate_dim
     normalize, task, pool = bool(given["normalize_embeddings"]), given["task"], given["pool"]
-    how = Options(model._prompt(given["prompt_name"], given["prompt"]), given["batch_size"], width, normalize, task=task)
+    how = Options(
+        model._prompt(given["prompt_name"], given["prompt"]), given["batch_size"], width, normalize, task=task
+    )
 
     def encode(texts: list[Any]) -> tuple[_Array, int]:
         if pool is None and given["device"] is not None:
@@ -288,13 +291,19 @@ def _of_any(model: Embeds, fingerprint: str, options: dict[str, Any]) -> _Source
 
 def _digests(rows: list[Any]) -> _Array:
     """Return 16 bytes of BLAKE2b for each row: (rows, 2)."""
-    parts = [b"".join([_digest(row) for row in part]) for part in slices(rows, SLICE)]
-    return np.frombuffer(b"".join(parts), np.uint64).reshape(-1, 2)
+    return np.frombuffer(b"".join([_joined(part) for part in slices(rows, SLICE)]), np.uint64).reshape(-1, 2)
+
+
+def _joined(rows: list[Any]) -> bytes:
+    try:
+        return b"".join([blake2b(row.encode(), digest_size=16).digest() for row in rows])  # the fast road for most
+    except (UnicodeEncodeError, AttributeError):  # a lone surrogate; a text with its route
+        return b"".join(map(_digest, rows))
 
 
 def _digest(row: Any) -> bytes:
     if isinstance(row, str):
         return blake2b(row.encode("utf-8", "surrogatepass"), digest_size=16).digest()
     if not all(isinstance(value, str) for value in row.values()):
-        raise TextTypeError("The store keeps vectors of texts only; encode images with model.encode.")
+        raise TextTypeError("The store keeps vectors of texts only. Encode anything else with model.encode.")
     return blake2b(json.dumps(row).encode(), digest_size=16, person=b"route").digest()

@@ -14,7 +14,13 @@ from torch import Tensor, nn
 __all__ = ["model_fingerprint"]
 
 _PIECE = 2**24  # bytes hashed at a time, several at once
-_NAMES = {"_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version"}  # say nothing of the vectors
+_NAMES = {
+    "_name_or_path",
+    "architectures",
+    "dtype",
+    "torch_dtype",
+    "transformers_version",
+}  # say nothing of the vectors
 
 _known: WeakKeyDictionary[nn.Module, tuple[Any, str]] = WeakKeyDictionary()  # model → its state when hashed, the hash
 _lock = Lock()
@@ -64,7 +70,7 @@ def _weights(model: nn.Module) -> Iterator[Any]:
     """Name, type, shape and hash of every tensor."""
     with ThreadPoolExecutor() as threads:  # hashing frees the interpreter's lock
         for name, tensor in model.state_dict().items():
-            pieces = _raw(tensor).split(_PIECE)
+            pieces = torch.split(_raw(tensor), _PIECE)
             hashes = threads.map(lambda piece: sha256(piece.cpu().numpy()).hexdigest(), pieces)
             yield name, str(tensor.dtype), list(tensor.shape), list(hashes)
 
@@ -81,7 +87,7 @@ def _settings(model: nn.Module) -> list[Any]:
             own = {key: value for key, value in vars(module).items() if isinstance(value, (bool, int, float, str))}
             own.pop("training", None)
         found.append([name, type(module).__qualname__, module.extra_repr(), own])
-        config = getattr(module, "config", None)
+        config: Any = getattr(module, "config", None)
         if hasattr(config, "to_dict") and id(config) not in configs:  # parts of one model share its configuration
             configs.add(id(config))
             found.append({key: value for key, value in config.to_dict().items() if key not in _NAMES})

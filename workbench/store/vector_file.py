@@ -1,6 +1,8 @@
 """Rows of vectors in one SQLite file (https://sqlite.org), in blocks, found by the digests of their texts."""
 
+import logging
 import os
+import re
 import sqlite3
 import threading
 import time
@@ -17,6 +19,8 @@ from workbench.errors import DataFormatError, VectorError
 from workbench.tokens import IntArray
 
 __all__ = ["VectorFile"]
+
+logger = logging.getLogger(__name__)
 
 _Array = npt.NDArray[Any]
 
@@ -57,6 +61,7 @@ class VectorFile:
 
     Raises:
         DataFormatError: the file is damaged, of another program, or of a newer version. It is left as it is.
+        OSError: it cannot be opened or made.
     """
 
     def __init__(self, path: str | Path, max_bytes: int | None = None) -> None:
@@ -67,7 +72,7 @@ class VectorFile:
         self._indexes: dict[int, _Index] = {}  # by space
         self._pid = os.getpid()
         self._connection: sqlite3.Connection | None = None
-        with self._lock, self._translated():
+        with self._lock, self._translated(writing=True):
             self._connection = self._connect()
         if max_bytes is not None and self.size()[1] > max_bytes:
             with self._transaction() as db:
@@ -77,7 +82,7 @@ class VectorFile:
     def read(self, key: bytes, digests: _Array, take: Callable[[IntArray, _Array], None]) -> IntArray:
         """Call ``take(rows, vectors)`` for all rows of ``digests`` that are there; returns those that are not."""
         with self._db() as db:
-            if (space := _space(db, key)) is None:
+            if (space := self._space(db, key)) is None:
                 return np.arange(len(digests))
             index = self._index(db, space)
             places = index.find(digests)
@@ -117,12 +122,12 @@ class VectorFile:
 
         Raises:
             VectorError: another dimension or type.
-            sqlite3.OperationalError: the file cannot be written; nothing of this call is kept.
+            OSError: the file cannot be written (a full disk, rights, a lock held too long); nothing of it is kept.
         """
         with self._transaction() as db:
             settings = (key, about, vectors.shape[1], vectors.dtype.str)
             db.execute("INSERT OR IGNORE INTO space(key, about, dim, dtype) VALUES (?, ?, ?, ?)", settings)
-            space = _space(db, key)
+            space = self._space(db, key)
             assert space is not None  # noqa: S101  (inserted above)
             if (space.dim, space.dtype) != (vectors.shape[1], vectors.dtype):
                 raise VectorError(
@@ -172,7 +177,7 @@ class VectorFile:
     # ── the connection ────────────────────────────────────────────────────────────────────────────────────────────
 
     def _connect(self) -> sqlite3.Connection:
-        """Open the file; one that is there is first looked at for reading only, so that a foreign one stays as it is."""
+        """Open the file; one that is there is looked at first for reading only, so that a foreign one stays as it is."""
         if self.path.is_dir():
             raise DataFormatError(f"{self.path} is a folder. Give the path of a file.")
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -191,7 +196,9 @@ class VectorFile:
                     db.execute(f"PRAGMA application_id = {_APPLICATION}")
                 db.execute("COMMIT")
             db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA synchronous = NORMAL")  # a commit survives a kill; the last few may not survive a power cut
+            db.execute(
+                "PRAGMA synchronous = NORMAL"
+            )  # a commit survives a kill; the last few may not survive a power cut
         except BaseException:
             db.close()
             raise
@@ -199,21 +206,25 @@ class VectorFile:
 
     def _is_new(self, db: sqlite3.Connection) -> bool:
         """Whether there is nothing in the file yet; raises where there is something that is not ours."""
-        application, version = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
+        application, version = (
+            db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
+        )
         if db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == application == version == 0:
             return True
         if application != _APPLICATION:
-            raise DataFormatError(f"{self.path} is a database of another program; it is left as it is. Give another path.")
+            raise DataFormatError(
+                f"{self.path} is a database of another program; it is left as it is. Give another path."
+            )
         if version > _FORMAT:
             raise DataFormatError(
-                f"{self.path} has format {version}; this version reads {_FORMAT}. Update the package, or give another path."
+                f"{self.path} has format {version}; this version reads {_FORMAT}. Update the package or give another path."
             )
         return False
 
     @contextmanager
-    def _db(self) -> Iterator[sqlite3.Connection]:
+    def _db(self, *, writing: bool = False) -> Iterator[sqlite3.Connection]:
         """Give the connection to this thread alone; a forked process gets one of its own."""
-        with self._lock, self._translated():
+        with self._lock, self._translated(writing):
             if self._connection is None:
                 raise ValueError(f"{self.path} is closed. Open it again.")
             if self._pid != os.getpid():
@@ -224,7 +235,7 @@ class VectorFile:
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         """Give the connection for changes that are all made, or, if something raises, not at all."""
-        with self._db() as db:
+        with self._db(writing=True) as db:
             db.execute("BEGIN IMMEDIATE")
             try:
                 yield db
@@ -236,18 +247,26 @@ class VectorFile:
                 raise
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
-        """Raise ``DataFormatError`` for a damaged file; errors of writing pass."""
+    def _translated(self, writing: bool = False) -> Iterator[None]:
+        """Raise ``DataFormatError`` for a damaged file, ``OSError`` for one that cannot be written."""
         try:
             yield
         except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):
-                raise
+            if writing and isinstance(error, sqlite3.OperationalError):
+                raise OSError(f"{self.path} cannot be written ({error})") from error
             raise DataFormatError(
                 f"{self.path} is damaged or no store ({error}); it is left as it is. Delete it, or give another path."
             ) from error
 
     # ── rows ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _space(self, db: sqlite3.Connection, key: bytes) -> _Space | None:
+        row = db.execute("SELECT id, dim, dtype FROM space WHERE key = ?", (key,)).fetchone()
+        if row is None:
+            return None
+        if not re.fullmatch("[<>|][fiub][1248]", str(row[2])):
+            raise DataFormatError(f"{self.path} is damaged: it keeps vectors of type {row[2]!r:.20}.")
+        return _Space(row[0], row[1], np.dtype(row[2]))
 
     def _index(self, db: sqlite3.Connection, space: _Space) -> "_Index":
         """Where the rows of a space are, with what was committed since the last look."""
@@ -271,10 +290,13 @@ class VectorFile:
             raise DataFormatError(f"{self.path} is damaged: a block of vectors ends early.") from error
 
     def _touch(self, blocks: list[int]) -> None:
-        """Note that blocks were used just now."""
+        """Note that blocks were used just now, if the file can be written."""
         now = time.time()
-        with self._transaction() as db:
-            db.executemany("UPDATE block SET used = ? WHERE id = ?", ((now, block) for block in blocks))
+        try:
+            with self._transaction() as db:
+                db.executemany("UPDATE block SET used = ? WHERE id = ?", ((now, block) for block in blocks))
+        except OSError as error:
+            logger.info("Use of vectors was not noted: %s", error)
 
     def _evict(self, db: sqlite3.Connection, since: float) -> None:
         """Remove the least recently used blocks beyond the limit, but none used after ``since``."""
@@ -332,8 +354,3 @@ class _Index:
         """Forget the rows of some blocks."""
         keep = ~np.isin(self.places // _PLACES, blocks)
         self.first, self.second, self.places = self.first[keep], self.second[keep], self.places[keep]
-
-
-def _space(db: sqlite3.Connection, key: bytes) -> _Space | None:
-    row = db.execute("SELECT id, dim, dtype FROM space WHERE key = ?", (key,)).fetchone()
-    return None if row is None else _Space(row[0], row[1], np.dtype(row[2]))
