@@ -1,4 +1,4 @@
-"""What the store's tests run in processes of their own: a small model, a model that says what it was asked, and jobs."""
+"""What the store's tests run in processes of their own: small models, one of which keeps a log, and jobs."""
 
 import os
 

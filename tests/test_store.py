@@ -5,7 +5,6 @@ import multiprocessing
 import pickle
 import random
 import sqlite3
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -14,14 +13,14 @@ import numpy as np
 import pytest
 import torch
 
-from tests.store_worker import DIM, fill, fork, small_model
+from tests.store_worker import DIM, Logged, fill, fork, small_model
 from tests.tiny import DIM as TINY
 from tests.tiny import SENTENCES, made_texts, model_folder
 from workbench import SentenceTransformer
 from workbench.errors import Cancelled, ChoiceError, DataFormatError, TextTypeError, TruncationWarning, VectorError
-from workbench.models import Normalize, Router, StaticEmbedding
+from workbench.models import Normalize, Router
 from workbench.progress import listen
-from workbench.store import EmbeddingStore, VectorFile, model_fingerprint
+from workbench.store import EmbeddingStore, model_fingerprint
 from workbench.store.vector_file import _Index
 
 TEXTS = [*made_texts(60), "", "monkey", "monkey", "naïve 😀", "a \ud800 b"]
@@ -205,7 +204,7 @@ def test_any_model_has_a_place_under_a_fingerprint_of_its_own(store, small):
         assert (store.encode(model, TEXTS, fingerprint="doubled", factor=3) == 3 * expected).all()
         assert (store.encode(small, TEXTS, fingerprint="doubled") == expected).all()
     assert model.calls == 2
-    with pytest.raises(ValueError, match="Doubled depend on is not known here. Pass fingerprint"):
+    with pytest.raises(ValueError, match=r"Doubled depend on is not known here. Pass fingerprint"):
         store.encode(model, TEXTS)
     model.encode = lambda texts, factor: np.ones((len(texts), 3), np.float64)
     with pytest.raises(VectorError, match=r"3 dimensions of float64; .* keeps 8 of float32"):
@@ -248,7 +247,7 @@ def step(optimizer):
     def train(model):
         model.train()
         made = optimizer(model.parameters())
-        model({key: value for key, value in model.tokenize(["monkey"]).items()})["sentence_embedding"].sum().backward()
+        model(model.tokenize(["monkey"]))["sentence_embedding"].sum().backward()
         made.step()
 
     return train
@@ -272,13 +271,15 @@ CHANGES = {
 }
 CHANGES_OF_TINY = {
     "another limit": limit,
-    "another pooling": lambda model: setattr(model[1], "pooling_mode_mean_tokens", False)
-    or setattr(model[1], "pooling_mode_cls_token", True),
+    "another pooling": lambda model: (
+        setattr(model[1], "pooling_mode_mean_tokens", False) or setattr(model[1], "pooling_mode_cls_token", True)
+    ),
     "a token more": lambda model: model.tokenizer.add_tokens(["violinist"]),
     "lower case": lambda model: setattr(model[0], "do_lower_case", True),
 }
 
 
+@pytest.mark.filterwarnings("ignore:.*were cut")
 @pytest.mark.parametrize("case", [*CHANGES, *CHANGES_OF_TINY])
 def test_a_changed_model_has_another_fingerprint_and_new_vectors(store, small, model, case):
     model = model if case in CHANGES_OF_TINY else small
@@ -466,8 +467,8 @@ DAMAGED = {
     "another program's database with marks": (lambda path: foreign(path, 77, 3), "of another program"),
     "a newer format": (newer, "format 99; this version reads 1"),
     "half of a header": (lambda path: path.write_bytes(filled(path)[:60]), "damaged or no store"),
-    "half of a store": (lambda path: path.write_bytes((whole := filled(path))[: len(whole) // 2]), "damaged or no"),
-    "a store without its last byte": (lambda path: path.write_bytes(filled(path)[:-1]), "damaged or no store"),
+    "half of a store": (lambda path: path.write_bytes((whole := filled(path))[: len(whole) // 2]), "its header says"),
+    "a store without its last byte": (lambda path: path.write_bytes(filled(path)[:-1]), "its header says"),
     "a folder": (lambda path: path.mkdir(), "is a folder"),
 }
 
@@ -563,7 +564,7 @@ def test_options_of_other_models_must_be_plain(store):
         def encode(self, texts, **options):
             return np.ones((len(texts), 2))
 
-    with pytest.raises(TypeError, match="must be plain values.*object"):
+    with pytest.raises(TypeError, match=r"must be plain values.*object"):
         store.encode(Any(), ["a"], fingerprint="any", option=object())
 
 
@@ -628,6 +629,7 @@ def test_a_kill_at_any_moment_loses_one_batch_at_most(path, tmp_path, small):
     start(fill, tmp_path / "first.db", ["monkey"], str(tmp_path / "first")).join(60)  # the imports, once for all
     for turn in range(20):
         texts = [f"{turn} {a} {b}" for a in SENTENCES for b in made_texts(300)]
+        expected = small.encode(texts)
         log = tmp_path / f"log{turn}"
         process = start(fill, path, texts, str(log))
         while not log.exists() and turn % 5:  # every fifth is killed at its start, while the file is made or opened
@@ -643,7 +645,8 @@ def test_a_kill_at_any_moment_loses_one_batch_at_most(path, tmp_path, small):
             assert sound(path) == "ok"
             new = len(store) - kept
             assert sum(done[:-1]) <= new <= sum(done)
-            assert (store.encode(small, texts, fingerprint="small") == small.encode(texts)).all()
-            assert store.stats()["hits"] == new + (len(texts) - len(set(texts)))
+            model = Logged(tmp_path / "check")
+            assert (store.encode(model, texts, fingerprint="small") == expected).all()
+            assert store.stats()["hits"] == new
             kept = len(store)
     assert killed == 20

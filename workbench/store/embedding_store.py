@@ -204,7 +204,7 @@ class EmbeddingStore:
         return self._file.size()[0]
 
     def stats(self) -> dict[str, Any]:
-        """Return what is kept, in all and for each model with its options, and the rows this object read and encoded."""
+        """Return what is kept, in all and for each model with its options, and how many rows were read and encoded."""
         rows, size = self._file.size()
         spaces = [{**json.loads(space.pop("about")), **space} for space in self._file.spaces()]
         return {

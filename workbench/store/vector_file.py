@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 _Array = npt.NDArray[Any]
 
 _APPLICATION, _FORMAT = 0x57425653, 1  # "WBVS" and the version of the tables, both in the file's header
+_HEADER = {"pages": 28, "format": 60, "application": 68}  # where (https://sqlite.org/fileformat2.html)
 _TABLES = (
     # What one model makes with the same options.
     "CREATE TABLE space(id INTEGER PRIMARY KEY AUTOINCREMENT, key BLOB NOT NULL UNIQUE, about TEXT NOT NULL,"
@@ -177,49 +178,62 @@ class VectorFile:
     # ── the connection ────────────────────────────────────────────────────────────────────────────────────────────
 
     def _connect(self) -> sqlite3.Connection:
-        """Open the file; one that is there is looked at first for reading only, so that a foreign one stays as it is."""
+        """Open the file, or make it."""
         if self.path.is_dir():
             raise DataFormatError(f"{self.path} is a folder. Give the path of a file.")
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        if self.path.is_file() and self.path.stat().st_size:
-            with closing(sqlite3.connect(f"{self.path.resolve().as_uri()}?mode=ro", uri=True, timeout=_WAIT)) as db:
-                self._is_new(db)
+        self._check_header()
         db = sqlite3.connect(self.path, timeout=_WAIT, isolation_level=None, check_same_thread=False)
         try:
-            if self._is_new(db):
-                db.execute(f"PRAGMA page_size = {_PAGE}")
-                db.execute("PRAGMA auto_vacuum = INCREMENTAL")
-                db.execute("BEGIN IMMEDIATE")
-                if self._is_new(db):  # another process may have been faster
+            db.execute(f"PRAGMA page_size = {_PAGE}")  # these two count for a new file only, in this order
+            db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            if not db.execute("PRAGMA application_id").fetchone()[0]:
+                db.execute("BEGIN EXCLUSIVE")
+                if not db.execute("PRAGMA application_id").fetchone()[0]:  # nor has another process been faster
                     for statement in (*_TABLES, f"PRAGMA user_version = {_FORMAT}"):
                         db.execute(statement)
                     db.execute(f"PRAGMA application_id = {_APPLICATION}")
                 db.execute("COMMIT")
             db.execute("PRAGMA journal_mode = WAL")
-            db.execute(
-                "PRAGMA synchronous = NORMAL"
-            )  # a commit survives a kill; the last few may not survive a power cut
+            db.execute("PRAGMA synchronous = NORMAL")  # a kill loses no commit; a power cut may lose the last few
         except BaseException:
             db.close()
             raise
         return db
 
-    def _is_new(self, db: sqlite3.Connection) -> bool:
-        """Whether there is nothing in the file yet; raises where there is something that is not ours."""
-        application, version = (
-            db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
+    def _check_header(self) -> None:
+        """Refuse a file that is not ours before SQLite may touch it. Its marks are set once, when it is made.
+
+        With a journal beside it, a process was killed in the middle: SQLite first puts the file in order.
+        """
+        if not self.path.exists() or self._beside("-journal") or not (size := self.path.stat().st_size):
+            return
+        with self.path.open("rb") as file:
+            header = file.read(100)
+        number = {name: int.from_bytes(header[at : at + 4], "big") for name, at in _HEADER.items()}
+        page = int.from_bytes(header[16:18], "big")
+        page = 2**16 if page == 1 else page
+        if header[:16] != b"SQLite format 3\0" or len(header) < 100:
+            raise self._damaged("it is not a database")
+        if number["application"] != _APPLICATION:
+            raise DataFormatError(f"{self.path} is a database of another program. Give the path of another file.")
+        if number["format"] > _FORMAT:
+            raise DataFormatError(
+                f"{self.path} has format {number['format']}; this version reads {_FORMAT}. Update the package, "
+                "or give the path of another file."
+            )
+        if size != page * number["pages"] and not self._beside("-wal"):
+            raise self._damaged(f"it has {size:,} bytes; its header says {page * number['pages']:,}")
+
+    def _beside(self, suffix: str) -> bool:
+        """Whether there is a file of SQLite's own, which goes when the last user closes the store."""
+        other = self.path.with_name(self.path.name + suffix)
+        return other.exists() and other.stat().st_size > 0
+
+    def _damaged(self, why: object) -> DataFormatError:
+        return DataFormatError(
+            f"{self.path} is damaged or no store: {why}. Delete it, or give the path of another file."
         )
-        if db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == application == version == 0:
-            return True
-        if application != _APPLICATION:
-            raise DataFormatError(
-                f"{self.path} is a database of another program; it is left as it is. Give another path."
-            )
-        if version > _FORMAT:
-            raise DataFormatError(
-                f"{self.path} has format {version}; this version reads {_FORMAT}. Update the package or give another path."
-            )
-        return False
 
     @contextmanager
     def _db(self, *, writing: bool = False) -> Iterator[sqlite3.Connection]:
@@ -254,9 +268,7 @@ class VectorFile:
         except sqlite3.DatabaseError as error:
             if writing and isinstance(error, sqlite3.OperationalError):
                 raise OSError(f"{self.path} cannot be written ({error})") from error
-            raise DataFormatError(
-                f"{self.path} is damaged or no store ({error}); it is left as it is. Delete it, or give another path."
-            ) from error
+            raise self._damaged(error) from error
 
     # ── rows ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -265,7 +277,7 @@ class VectorFile:
         if row is None:
             return None
         if not re.fullmatch("[<>|][fiub][1248]", str(row[2])):
-            raise DataFormatError(f"{self.path} is damaged: it keeps vectors of type {row[2]!r:.20}.")
+            raise self._damaged(f"it keeps vectors of type {row[2]!r:.20}")
         return _Space(row[0], row[1], np.dtype(row[2]))
 
     def _index(self, db: sqlite3.Connection, space: _Space) -> "_Index":
@@ -277,7 +289,7 @@ class VectorFile:
             try:
                 digests = [np.frombuffer(blob, np.uint64).reshape(-1, 2) for _, blob in found]
             except ValueError as error:
-                raise DataFormatError(f"{self.path} is damaged: a block of digests ends early.") from error
+                raise self._damaged("a block of digests ends early") from error
             places = [block * _PLACES + np.arange(len(part)) for (block, _), part in zip(found, digests, strict=True)]
             index.add(np.concatenate(digests), np.concatenate(places))
             index.last = max(block for block, _ in found)
@@ -287,7 +299,7 @@ class VectorFile:
         try:
             return np.frombuffer(blob, space.dtype).reshape(-1, space.dim)
         except ValueError as error:
-            raise DataFormatError(f"{self.path} is damaged: a block of vectors ends early.") from error
+            raise self._damaged("a block of vectors ends early") from error
 
     def _touch(self, blocks: list[int]) -> None:
         """Note that blocks were used just now, if the file can be written."""
@@ -317,7 +329,7 @@ class VectorFile:
     def _shrink(self) -> None:
         """Give pages that hold nothing back to the disk."""
         with self._db() as db:
-            db.execute("PRAGMA incremental_vacuum").fetchall()
+            db.executescript("PRAGMA incremental_vacuum")  # ``execute`` would stop after one page
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
