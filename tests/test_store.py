@@ -385,7 +385,7 @@ def test_a_smaller_limit_holds_from_the_opening_and_the_file_shrinks(path, small
     with EmbeddingStore(path, max_bytes=10_000) as store:
         assert store.stats()["bytes"] <= 10_000
         assert len(store) > 0
-    assert path.stat().st_size < before / 3
+    assert path.stat().st_size < before / 2
 
 
 def test_rows_that_another_store_evicted_are_encoded_again(path, store, small):
@@ -625,7 +625,7 @@ def test_a_forked_process_gets_a_connection_of_its_own(path):
 
 
 def test_a_kill_at_any_moment_loses_one_batch_at_most(path, tmp_path, small):
-    draw, kept, killed = random.Random(0), 0, 0
+    draw, kept, killed, midway = random.Random(0), 0, 0, 0
     start(fill, tmp_path / "first.db", ["monkey"], str(tmp_path / "first")).join(60)  # the imports, once for all
     for turn in range(20):
         texts = [f"{turn} {a} {b}" for a in SENTENCES for b in made_texts(300)]
@@ -648,5 +648,7 @@ def test_a_kill_at_any_moment_loses_one_batch_at_most(path, tmp_path, small):
             model = Logged(tmp_path / "check")
             assert (store.encode(model, texts, fingerprint="small") == expected).all()
             assert store.stats()["hits"] == new
+            midway += 0 < new < len(texts)
             kept = len(store)
     assert killed == 20
+    assert midway >= 5

@@ -191,10 +191,8 @@ class EmbeddingStore:
                 bar.update(len(batch))
                 cut += cut_here
                 self._misses += len(batch)
-            seconds = time.monotonic() - start
-            size = int(
-                np.clip(size * (2 if seconds < _SECONDS / 2 else 0.5 if seconds > 2 * _SECONDS else 1), _LEAST, _MOST)
-            )
+            pace = _SECONDS / max(time.monotonic() - start, 1e-3)
+            size = int(np.clip(size * np.clip(pace, 0.5, 4), _LEAST, _MOST))
         repeats = np.flatnonzero(first[inverse] != np.arange(len(missing)))
         table.copy(missing[repeats], distinct[inverse[repeats]])
         bar.update(len(repeats))

@@ -8,6 +8,7 @@ from threading import Lock
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -57,8 +58,11 @@ def _sum(tensor: Tensor) -> tuple[int, bytes, int]:
     """The wrapped sum of a tensor's bytes as whole numbers, the last few bytes, and how often torch saw it change."""
     raw = _raw(tensor)
     whole = len(raw) // 8 * 8
-    words = raw[:whole] if raw.storage_offset() % 8 == 0 else raw[:whole].clone()
-    total = int(words.view(torch.int64).sum()) if whole else 0
+    if raw.device.type == "cpu":
+        total = int(np.add.reduce(raw[:whole].numpy().view(np.uint64)))  # faster than torch, and on one core
+    else:
+        words = raw[:whole] if raw.storage_offset() % 8 == 0 else raw[:whole].clone()
+        total = int(words.view(torch.int64).sum())
     return total, bytes(raw[whole:].tolist()), 0 if tensor.is_inference() else tensor._version
 
 
@@ -117,7 +121,9 @@ def _sides(tokenizer: Any) -> tuple[Any, Any]:
 
 def _length(tokenizer: Any) -> int:
     """How many tokens a tokenizer knows, which grows when some are added."""
-    return tokenizer.get_vocab_size() if hasattr(tokenizer, "get_vocab_size") else len(tokenizer.get_vocab())
+    if hasattr(tokenizer, "get_vocab_size"):
+        return int(tokenizer.get_vocab_size())
+    return len(tokenizer if hasattr(tokenizer, "__len__") else tokenizer.get_vocab())
 
 
 def _plain(value: Any) -> Any:
