@@ -21,7 +21,7 @@ from workbench.errors import Cancelled, ChoiceError, DataFormatError, TextTypeEr
 from workbench.models import Normalize, Router
 from workbench.progress import listen
 from workbench.store import EmbeddingStore, model_fingerprint
-from workbench.store.vector_file import _Index
+from workbench.store.row_index import RowIndex
 
 TEXTS = [*made_texts(60), "", "monkey", "monkey", "naïve 😀", "a \ud800 b"]
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -334,7 +334,7 @@ def test_every_block_of_words_has_a_fingerprint(store):
 
 
 def test_rows_whose_digests_begin_alike_are_told_apart():
-    index = _Index()
+    index = RowIndex()
     index.add(np.array([[7, 1], [7, 2], [3, 1]], np.uint64), np.array([10, 11, 12]))
     assert index.find(np.array([[7, 1], [7, 3], [3, 1], [9, 9], [0, 0]], np.uint64)).tolist() == [10, -1, 12, -1, -1]
 
@@ -483,6 +483,16 @@ def test_a_damaged_or_foreign_file_is_refused_and_left_as_it_is(tmp_path, case):
         EmbeddingStore(path)
     assert (path.is_file() and path.read_bytes()) == before
     assert [one.name for one in tmp_path.iterdir()] == ["file.db"]
+
+
+def test_another_programs_database_that_was_killed_in_the_middle_is_not_built_upon(tmp_path):
+    path = tmp_path / "file.db"
+    foreign(path)
+    path.with_name("file.db-journal").write_bytes(b"not a journal that SQLite would follow")
+    before = path.read_bytes()
+    with pytest.raises(DataFormatError, match="of another program"):
+        EmbeddingStore(path)
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize(

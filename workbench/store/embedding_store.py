@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from workbench.batching import SLICE
@@ -77,6 +78,7 @@ class EmbeddingStore:
 
     Raises:
         DataFormatError: the file is damaged, of another program, or of a newer version. It is left as it is.
+        OSError: it cannot be opened or made.
     """
 
     def __init__(self, path: str | Path, max_bytes: int | None = None) -> None:
@@ -276,8 +278,9 @@ def _of_any(model: Embeds, fingerprint: str, options: dict[str, Any]) -> _Source
         vectors = as_matrix(model.encode(texts, **options))
         if len(vectors) != len(texts):
             raise VectorError(f"The model gave {len(vectors)} vectors for {len(texts)} texts.")
-        array = vectors.detach().float().cpu().numpy() if isinstance(vectors, Tensor) else vectors
-        return array, 0
+        if isinstance(vectors, Tensor):
+            vectors = (vectors.float() if vectors.dtype == torch.bfloat16 else vectors).detach().cpu().numpy()
+        return vectors, 0
 
     about = {name: value for name, value in options.items() if name not in _ANYHOW} | {"fingerprint": fingerprint}
     try:

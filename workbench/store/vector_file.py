@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from workbench.errors import DataFormatError, VectorError
+from workbench.store.row_index import PLACES, RowIndex
 from workbench.tokens import IntArray
 
 __all__ = ["VectorFile"]
@@ -39,7 +40,6 @@ _TABLES = (
 _SIZE = "SELECT coalesce(sum(bytes), 0) FROM block"
 _BLOCK = 2**16  # bytes of vectors in a block: what is read for one row
 _PAGE = 2**14  # bytes in a page of the file
-_PLACES = 2**20  # a row's place is block * _PLACES + row
 _READ = 64  # blocks read at a time
 _WAIT = 60.0  # seconds to wait for another process's commit
 
@@ -70,7 +70,7 @@ class VectorFile:
             raise ValueError(f"max_bytes must be a whole number above 0, or None; not {max_bytes!r}.")
         self.path, self.max_bytes = Path(path), max_bytes
         self._lock = threading.RLock()
-        self._indexes: dict[int, _Index] = {}  # by space
+        self._indexes: dict[int, RowIndex] = {}  # by space
         self._pid = os.getpid()
         self._connection: sqlite3.Connection | None = None
         with self._lock, self._translated(writing=True):
@@ -89,7 +89,7 @@ class VectorFile:
             places = index.find(digests)
         order = np.argsort(places, kind="stable")
         order = order[np.searchsorted(places, 0, sorter=order) :]  # those that are there, block by block
-        blocks, starts = np.unique(places[order] // _PLACES, return_index=True)
+        blocks, starts = np.unique(places[order] // PLACES, return_index=True)
         groups = np.split(order, starts[1:]) if len(blocks) else []
         gone = []
         for start in range(0, len(blocks), _READ):
@@ -102,13 +102,13 @@ class VectorFile:
                 if blob is None:  # evicted by another process
                     gone.append(block)
                 else:
-                    take(group, self._rows(blob[0], space)[places[group] % _PLACES])
+                    take(group, self._rows(blob[0], space)[places[group] % PLACES])
         if len(blocks):
             self._touch(blocks.tolist())
         if gone:
             with self._lock:
                 index.drop(gone)
-            places[np.isin(places // _PLACES, gone)] = -1
+            places[np.isin(places // PLACES, gone)] = -1
         return np.flatnonzero(places < 0)
 
     def add(self, key: bytes, about: str, digests: _Array, vectors: _Array, since: float) -> None:
@@ -136,7 +136,7 @@ class VectorFile:
                     f"{self.path} keeps {space.dim} of {space.dtype}. Give another fingerprint."
                 )
             new = np.flatnonzero(self._index(db, space).find(digests) < 0)
-            size = min(_PLACES, max(1, _BLOCK // max(1, vectors[:1].nbytes)))
+            size = min(PLACES, max(1, _BLOCK // max(1, vectors[:1].nbytes)))
             for some in (new[start : start + size] for start in range(0, len(new), size)):
                 content = digests[some].tobytes(), vectors[some].tobytes()
                 block = (space.id, len(some), sum(map(len, content)), time.time())
@@ -182,14 +182,21 @@ class VectorFile:
         if self.path.is_dir():
             raise DataFormatError(f"{self.path} is a folder. Give the path of a file.")
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._check_header()
+        for pause in (0.05, 0.2):  # a file that another process is just making, or closing, is soon in order
+            try:
+                self._check_header()
+                break
+            except DataFormatError:
+                time.sleep(pause)
+        else:
+            self._check_header()
         db = sqlite3.connect(self.path, timeout=_WAIT, isolation_level=None, check_same_thread=False)
         try:
             db.execute(f"PRAGMA page_size = {_PAGE}")  # these two count for a new file only, in this order
             db.execute("PRAGMA auto_vacuum = INCREMENTAL")
-            if not db.execute("PRAGMA application_id").fetchone()[0]:
+            if not self._is_ours(db):
                 db.execute("BEGIN EXCLUSIVE")
-                if not db.execute("PRAGMA application_id").fetchone()[0]:  # nor has another process been faster
+                if not self._is_ours(db):  # nor has another process been faster
                     for statement in (*_TABLES, f"PRAGMA user_version = {_FORMAT}"):
                         db.execute(statement)
                     db.execute(f"PRAGMA application_id = {_APPLICATION}")
@@ -216,7 +223,7 @@ class VectorFile:
         if header[:16] != b"SQLite format 3\0" or len(header) < 100:
             raise self._damaged("it is not a database")
         if number["application"] != _APPLICATION:
-            raise DataFormatError(f"{self.path} is a database of another program. Give the path of another file.")
+            raise self._foreign()
         if number["format"] > _FORMAT:
             raise DataFormatError(
                 f"{self.path} has format {number['format']}; this version reads {_FORMAT}. Update the package, "
@@ -224,6 +231,16 @@ class VectorFile:
             )
         if size != page * number["pages"] and not self._beside("-wal"):
             raise self._damaged(f"it has {size:,} bytes; its header says {page * number['pages']:,}")
+
+    def _is_ours(self, db: sqlite3.Connection) -> bool:
+        """Whether the tables are there; False: nothing is there."""
+        mark = db.execute("PRAGMA application_id").fetchone()[0]
+        if mark not in (0, _APPLICATION) or (not mark and db.execute("SELECT 1 FROM sqlite_master").fetchone()):
+            raise self._foreign()
+        return bool(mark)
+
+    def _foreign(self) -> DataFormatError:
+        return DataFormatError(f"{self.path} is a database of another program. Give the path of another file.")
 
     def _beside(self, suffix: str) -> bool:
         """Whether there is a file of SQLite's own, which goes when the last user closes the store."""
@@ -280,9 +297,9 @@ class VectorFile:
             raise self._damaged(f"it keeps vectors of type {row[2]!r:.20}")
         return _Space(row[0], row[1], np.dtype(row[2]))
 
-    def _index(self, db: sqlite3.Connection, space: _Space) -> "_Index":
+    def _index(self, db: sqlite3.Connection, space: _Space) -> RowIndex:
         """Where the rows of a space are, with what was committed since the last look."""
-        index = self._indexes.setdefault(space.id, _Index())
+        index = self._indexes.setdefault(space.id, RowIndex())
         query = "SELECT id, digests FROM block JOIN content ON block = id WHERE space = ? AND id > ?"
         found = db.execute(query, (space.id, index.last)).fetchall()
         if found:
@@ -290,7 +307,7 @@ class VectorFile:
                 digests = [np.frombuffer(blob, np.uint64).reshape(-1, 2) for _, blob in found]
             except ValueError as error:
                 raise self._damaged("a block of digests ends early") from error
-            places = [block * _PLACES + np.arange(len(part)) for (block, _), part in zip(found, digests, strict=True)]
+            places = [block * PLACES + np.arange(len(part)) for (block, _), part in zip(found, digests, strict=True)]
             index.add(np.concatenate(digests), np.concatenate(places))
             index.last = max(block for block, _ in found)
         return index
@@ -331,38 +348,3 @@ class VectorFile:
         with self._db() as db:
             db.executescript("PRAGMA incremental_vacuum")  # ``execute`` would stop after one page
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-
-
-class _Index:
-    """Where the rows of a space are, by digest: 24 bytes a row.
-
-    Rows are sorted by the first half of their digests. Of two rows that share it, one chance in 2**64, one may not be
-    found: it is encoded again each time, which is never wrong.
-    """
-
-    def __init__(self) -> None:
-        self.first = np.empty(0, np.uint64)  # (rows,), sorted
-        self.second = np.empty(0, np.uint64)
-        self.places = np.empty(0, np.int64)
-        self.last = 0  # the last block that was looked at
-
-    def find(self, digests: _Array) -> IntArray:
-        """Return the places of digests, -1 for those that are not there."""
-        if not len(self.first):
-            return np.full(len(digests), -1)
-        at = np.minimum(np.searchsorted(self.first, digests[:, 0]), len(self.first) - 1)
-        there = (self.first[at] == digests[:, 0]) & (self.second[at] == digests[:, 1])
-        return np.where(there, self.places[at], -1)
-
-    def add(self, digests: _Array, places: IntArray) -> None:
-        """Take rows in."""
-        order = np.argsort(digests[:, 0], kind="stable")
-        at = np.searchsorted(self.first, digests[order, 0])
-        self.first = np.insert(self.first, at, digests[order, 0])
-        self.second = np.insert(self.second, at, digests[order, 1])
-        self.places = np.insert(self.places, at, places[order])
-
-    def drop(self, blocks: list[int]) -> None:
-        """Forget the rows of some blocks."""
-        keep = ~np.isin(self.places // _PLACES, blocks)
-        self.first, self.second, self.places = self.first[keep], self.second[keep], self.places[keep]
