@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from workbench.errors import VectorError
 
-__all__ = ["BLOCK_BYTES", "as_matrix", "blocks", "float_rows"]
+__all__ = ["BLOCK_BYTES", "as_matrix", "blocks", "float_rows", "whole"]
 
 BLOCK_BYTES = 32 * 2**20  # of float32 vectors held at a time
 
@@ -68,3 +69,11 @@ def blocks(matrix: Any, size: int | None = None, *, device: Any = None, name: st
     size = size or max(1, BLOCK_BYTES // (4 * max(1, matrix.shape[1])))
     for start in range(0, len(matrix), size):
         yield start, float_rows(matrix, start, min(start + size, len(matrix)), device=device, name=name)
+
+
+def whole(matrix: Any, *, unit: bool = True, device: Any = None, name: str = "embeddings") -> Tensor:
+    """Return a float32 copy of a matrix, (n, dim), its rows scaled to length 1 (``unit``); zero vectors stay zero."""
+    copy = torch.empty(tuple(matrix.shape), device=device)
+    for start, rows in blocks(matrix, device=device, name=name):
+        copy[start : start + len(rows)] = normalize(rows) if unit else rows
+    return copy
