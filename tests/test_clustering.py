@@ -197,7 +197,7 @@ def test_the_silhouette_is_its_formula_and_says_what_was_sampled():
     value, measured, total = silhouette(Clusters.of(TRUTH), blobs(), max_rows=50)
     assert value > 0.9
     assert (measured, total) == (50, 80)
-    assert np.isnan(silhouette(Clusters.of(np.zeros(80)), blobs()).value)
+    assert np.isnan(silhouette(Clusters.of([0] * 80), blobs()).value)
     assert np.isnan(silhouette(Clusters.of([0, 1]), blobs()[:2]).value)
 
 
@@ -231,7 +231,7 @@ BAD = {
         "80 rows takes .* GB",
     ),
     "an unknown linkage": (
-        lambda: cluster(blobs(), "agglomerative", n_clusters=2, linkage="x"),
+        lambda: cluster(blobs(), "agglomerative", linkage="x"),
         ChoiceError,
         "'ward', 'average'",
     ),
@@ -256,7 +256,7 @@ BAD = {
     "too few vectors to measure": (lambda: silhouette(TWO, blobs()), VectorError, "80 vectors for 5 rows"),
     "one run": (lambda: stability(blobs(), runs=1), ValueError, "runs is 1"),
     "no share": (lambda: stability(blobs(), share=0), ValueError, "share 0"),
-    "labels of words": (lambda: Clusters.of(["a"]), ValueError, "whole numbers"),
+    "labels of words": (lambda: Clusters.of(["a"]), ValueError, "one whole number"),
 } | {
     f"NaN rows, {method}": (
         lambda method=method: cluster(NAN, method, **SETTINGS[method]),

@@ -44,7 +44,7 @@ class Clusters:
             ValueError: labels are not one whole number for each row.
         """
         labels = np.asarray(labels)
-        if labels.ndim != 1 or (labels.size and (labels.dtype.kind not in "iuf" or (labels % 1).any())):
+        if labels.ndim != 1 or (labels.size and labels.dtype.kind not in "iu"):
             raise ValueError(f"labels are {labels.dtype}, {labels.shape}; expected one whole number for each row.")
         labels = labels.astype(np.int64)
         names, first, counts = np.unique(labels, return_index=True, return_counts=True)
@@ -191,7 +191,7 @@ def agglomerative(
         )
     vectors = _floats(matrix, normalize)
     model = AgglomerativeClustering(n_clusters, linkage=rule, distance_threshold=distance_threshold)
-    labels = model.fit_predict(vectors) if len(matrix) > 1 else np.zeros(len(matrix))
+    labels = model.fit_predict(vectors) if len(matrix) > 1 else np.zeros(len(matrix), np.int64)
     given = {"n_clusters": n_clusters} if n_clusters is not None else {"distance_threshold": distance_threshold}
     return Clusters.of(labels, "agglomerative", **given, linkage=linkage, normalize=normalize)
 
