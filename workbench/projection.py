@@ -134,7 +134,7 @@ def aligned(
     first, second = both.chunk(2) if len(both) else (both, both)
     second = _onto(second, first)
     # Rows that stay are one point, so that they stay exactly.
-    moved = (second - first).norm(dim=1) > 1e-4 * first.norm(dim=1).mean()
+    moved = (second - first).norm(dim=1) > 1e-3 * first.norm(dim=1).mean()
     method = method if len(first) >= _FEWEST else "pca"
     joint = torch.cat([first, second[moved]])
     places, fitted, method = _lay_out(joint, method, dim, seed, max_fit, show, settings)
@@ -296,12 +296,12 @@ def _sides(before: Any, after: Any) -> list[Any]:
     return sides
 
 
-def _onto(moving: Tensor, fixed: Tensor, rounds: int = 20) -> Tensor:
+def _onto(moving: Tensor, fixed: Tensor, rounds: int = 30) -> Tensor:
     """Turn and shift rows to where most of them lie nearest to their twins: Procrustes, weighted anew in each round.
 
     Weights of 1 / distance make the sum of distances least, not that of squares, so that rows that stayed decide.
     """
-    floor = 1e-6 + 1e-3 * fixed.norm(dim=1).mean() if len(fixed) else 0
+    floor = 1e-9 + 1e-5 * fixed.norm(dim=1).mean() if len(fixed) else 0
     weights, turned = torch.ones(len(moving), 1), moving
     for _ in range(rounds if len(moving) else 0):
         weights = weights / weights.sum()
