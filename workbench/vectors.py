@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from workbench.errors import VectorError
 
-__all__ = ["BLOCK_BYTES", "MAPPED_BYTES", "as_matrix", "blocks", "float_rows", "let_go"]
+__all__ = ["BLOCK_BYTES", "MAPPED_BYTES", "as_matrix", "blocks", "float_rows", "let_go", "whole"]
 
 BLOCK_BYTES = 32 * 2**20  # of float32 vectors held at a time
 MAPPED_BYTES = 2**28  # of a memory-mapped file that are read before its pages are let go
@@ -88,3 +89,11 @@ def let_go(array: Any) -> None:
     """
     if isinstance(array, np.memmap) and array.mode != "c" and _LET_GO is not None:
         array._mmap.madvise(_LET_GO)  # type: ignore[attr-defined]
+
+
+def whole(matrix: Any, *, unit: bool = True, device: Any = None, name: str = "embeddings") -> Tensor:
+    """Return a float32 copy of a matrix, (n, dim), its rows scaled to length 1 (``unit``); zero vectors stay zero."""
+    copy = torch.empty(tuple(matrix.shape), device=device)
+    for start, rows in blocks(matrix, device=device, name=name):
+        copy[start : start + len(rows)] = normalize(rows) if unit else rows
+    return copy
