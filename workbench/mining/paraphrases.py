@@ -45,8 +45,15 @@ def paraphrase_mining(
         model: makes the vectors.
         sentences: texts; the results name their positions.
         show_progress_bar: whether to show progress; see ``workbench.show_progress``.
-        batch_size: of ``model.encode``, as ``truncate_dim``, ``prompt_name`` and ``prompt`` are.
-        query_chunk_size: and the rest: see ``paraphrase_mining_embeddings``.
+        batch_size: texts encoded at a time; None decides by their length.
+        query_chunk_size: see ``paraphrase_mining_embeddings``.
+        corpus_chunk_size: see there.
+        max_pairs: how many pairs to return at most.
+        top_k: how many neighbours of each text count.
+        score_function: see ``paraphrase_mining_embeddings``.
+        truncate_dim: dimensions to keep; None: all.
+        prompt_name: prompt of the texts, as in ``encode``.
+        prompt: the same, as text.
     """
     embeddings = model.encode(
         sentences,
@@ -82,7 +89,7 @@ def paraphrase_mining_embeddings(
 
     A pair counts if one of its rows is among the ``top_k`` nearest of the other. Only half of the scores are computed,
     and once ``max_pairs`` pairs are known, a block of scores costs one comparison with the worst of them. Besides the
-    vectors, memory holds a block of at most 1024 × 8192 scores and some ten times ``max_pairs`` pairs.
+    vectors, memory holds a block of at most 1024 by 8192 scores and some ten times ``max_pairs`` pairs.
 
     Args:
         embeddings: (n, dim) vectors; a memory-mapped file stays on disk.
@@ -107,7 +114,7 @@ def paraphrase_mining_embeddings(
             raise ValueError(f"{name} is {value}; it must be at least 1.")
     matrix = as_matrix(embeddings)
     if len(matrix) * top_k <= 2 * max_pairs:  # too few pairs for a bound: the lists of all rows are the whole story
-        scores, keys = _lists(matrix, top_k, query_chunk_size, score_function, show_progress_bar)
+        scores, keys = _lists(matrix, top_k, corpus_chunk_size, score_function, show_progress_bar)
     else:
         pool = _Pool(len(matrix), max_pairs, top_k)
         for block in _bands(matrix, query_chunk_size, corpus_chunk_size, score_function, show_progress_bar):
@@ -224,7 +231,7 @@ class _Pool:
         return int(np.minimum(counts, self.top_k).sum())
 
     def _listed(self, scores: _Floats, keys: _Keys) -> tuple[_Floats, _Keys]:
-        """Keep the pairs that are on the list of one of their rows, best first, and note the last score on full lists."""
+        """Keep the pairs on the list of one of their rows, best first, and note the last score of full lists."""
         order = np.lexsort((keys, -scores))
         scores, keys = scores[order], keys[order]
         ends = np.stack([keys // self.rows, keys % self.rows], axis=1).ravel()  # both rows of each pair: (2 pairs,)
