@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from workbench.errors import ChoiceError
+from workbench.errors import ChoiceError, VectorError
 from workbench.quantization import PRECISIONS, quantize_embeddings
 
 VECTORS = np.random.default_rng(3).normal(size=(200, 12)).astype(np.float32)
@@ -103,7 +103,7 @@ def test_what_cannot_be_quantized_is_refused(precision):
     broken[[4, 7], 2] = np.nan
     with pytest.raises(ValueError, match=r"rows \[4, 7\]"):
         quantize_embeddings(broken, precision)
-    with pytest.raises(TypeError, match="int8: already quantized"):
+    with pytest.raises(VectorError, match="int8: already quantized"):
         quantize_embeddings(quantize_embeddings(VECTORS, "binary"), precision)
 
 
