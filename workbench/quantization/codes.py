@@ -167,14 +167,15 @@ class Quantizer:
         if table.dtype != (kind := np.dtype(PRECISIONS[self.precision])) and table.size:
             raise VectorError(f"The codes are {table.dtype}; codes of {self.precision!r} are {kind}.")
         table = table.astype(kind, copy=False)
-        table = table if kind == np.uint8 else table.view(np.uint8) ^ 0x80
+        unsigned: npt.NDArray[np.uint8] = table if kind == np.uint8 else table.view(np.uint8) ^ np.uint8(0x80)
         if self.ranges is None:
-            bits = np.unpackbits(table, axis=-1, count=self.dim)
+            bits = np.unpackbits(unsigned, axis=-1, count=self.dim)
             signs: _Array = (bits * np.float32(2) - np.float32(1)) / np.float32(self.dim**0.5)
             return signs
-        values: _Array = table * self.steps
+        values: _Array = unsigned * self.steps
         values += self.ranges[0] + self.steps / 2
-        return np.minimum(values, self.ranges[1], out=values)  # the highest code is no step: only the largest value
+        np.minimum(values, self.ranges[1], out=values)  # the highest code is no step: it is the largest value
+        return values
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as plain values, to be saved with an index; ``from_dict`` reads them."""

@@ -104,25 +104,30 @@ def semantic_search_usearch(
 
 
 class _Engine(Protocol):
-    """What one library can do; codes of bits are unsigned here, whatever they are called."""
+    """What a library does with float32 vectors, bytes, or bits, which are unsigned here."""
 
     name: str
     precisions: tuple[str, ...]
 
-    def build(self, precision: str, width: int, exact: bool) -> Any: ...
-    def add(self, index: Any, codes: _Array) -> None: ...
+    def build(self, precision: str, width: int, exact: bool) -> Any:
+        """Return an empty index of codes of ``width`` numbers."""
+
+    def add(self, index: Any, codes: _Array) -> None:
+        """Add codes as the next rows."""
+
     def size(self, index: Any) -> tuple[int, int]:
-        """How many rows there are, and how many numbers or bits each has."""
+        """Return how many rows there are, and how many numbers or bits each has."""
 
     def search(self, index: Any, queries: _Array, k: int, exact: bool) -> tuple[_Array, _Array]:
-        """Scores and ids, (q, k) each; -1 where nothing was found."""
+        """Return scores and ids, (q, k) each; -1 where nothing was found."""
 
-    def fetch(self, index: Any, ids: _Array) -> _Array: ...
+    def fetch(self, index: Any, ids: _Array) -> _Array:
+        """Return the codes of (m,) ids."""
 
 
 class _Faiss:
-    name = "FAISS"
-    precisions = ("float32", "uint8", "ubinary")
+    name: str = "FAISS"
+    precisions: tuple[str, ...] = ("float32", "uint8", "ubinary")
 
     def __init__(self) -> None:
         self.faiss = require("faiss", extra="search")
@@ -133,32 +138,29 @@ class _Faiss:
         inner = self.faiss.METRIC_INNER_PRODUCT
         return self.faiss.IndexFlatIP(width) if exact else self.faiss.IndexHNSWFlat(width, _LINKS, inner)
 
-    def _is_binary(self, index: Any) -> bool:
-        return isinstance(index, self.faiss.IndexBinary)
-
     def add(self, index: Any, codes: _Array) -> None:
-        index.add(codes if self._is_binary(index) else codes.astype(np.float32, copy=False))
+        index.add(self._numbers(index, codes))
 
     def size(self, index: Any) -> tuple[int, int]:
         return index.ntotal, index.d
 
     def search(self, index: Any, queries: _Array, k: int, exact: bool) -> tuple[_Array, _Array]:
-        queries = queries if self._is_binary(index) else queries.astype(np.float32, copy=False)
-        scores, ids = index.search(np.ascontiguousarray(queries), k)
+        scores, ids = index.search(self._numbers(index, queries), k)
         return scores, ids
 
     def fetch(self, index: Any, ids: _Array) -> _Array:
-        if not self._is_binary(index):
-            floats: _Array = index.reconstruct_batch(ids)
-            return floats
         some, places = np.unique(ids, return_inverse=True)
-        bits: _Array = np.stack([index.reconstruct(one) for one in some.tolist()])[places]
-        return bits
+        return np.stack([index.reconstruct(one) for one in some.tolist()])[places]
+
+    def _numbers(self, index: Any, codes: _Array) -> _Array:
+        """Bits as they are; bytes as the floats that a flat index holds."""
+        binary = isinstance(index, self.faiss.IndexBinary)
+        return np.ascontiguousarray(codes, np.uint8 if binary else np.float32)
 
 
 class _Usearch:
-    name = "USearch"
-    precisions = ("float32", "int8", "ubinary", "binary")
+    name: str = "USearch"
+    precisions: tuple[str, ...] = ("float32", "int8", "ubinary", "binary")
 
     def __init__(self) -> None:
         self.usearch = require("usearch.index", extra="search")
@@ -176,9 +178,9 @@ class _Usearch:
         return len(index), index.ndim
 
     def search(self, index: Any, queries: _Array, k: int, exact: bool) -> tuple[_Array, _Array]:
-        found = index.search(np.ascontiguousarray(queries), k, exact=exact)
+        found = index.search(queries, k, exact=exact)
         scores, ids = np.atleast_2d(found.distances), np.atleast_2d(found.keys).astype(np.int64)
-        counts = np.reshape(getattr(found, "counts", ids.shape[1]), (-1, 1))  # one query gives no counts
+        counts = np.asarray(getattr(found, "counts", ids.shape[1])).reshape(-1, 1)  # one query alone has no counts
         return scores, np.where(np.arange(ids.shape[1]) < counts, ids, -1)
 
     def fetch(self, index: Any, ids: _Array) -> _Array:
@@ -189,55 +191,44 @@ def _search(
     engine: _Engine, queries: Any, corpus: Any, index: Any, precision: str, top_k: int, ranges: Any, calibration: Any,
     rescore: bool, multiplier: int, exact: bool, output_index: bool,
 ) -> tuple[Any, ...]:  # fmt: skip
-    kind = choose(f"precision for {engine.name}", precision, {name: PRECISIONS[name] for name in engine.precisions})
+    choose(f"precision for {engine.name}", precision, dict.fromkeys(engine.precisions))
     if (corpus is None) == (index is None):
         raise VectorError("Pass one of corpus_embeddings and corpus_index: vectors, or the index of an earlier call.")
     for name, value in (("top_k", top_k), ("rescore_multiplier", multiplier)):
         if value < 1:
             raise ValueError(f"{name} is {value}; it must be at least 1.")
     queries = as_matrix(queries, name="query_embeddings")
-    coded = precision != "float32" and not _is_float(queries)
-    if index is None:
-        index = _build(engine, as_matrix(corpus, name="corpus_embeddings"), precision, exact)
+    index = _build(engine, as_matrix(corpus, name="corpus_embeddings"), precision, exact) if index is None else index
     rows, size = engine.size(index)
-    dim = queries.shape[1]
-    width = dim if coded or not precision.endswith("binary") else -(-dim // 8)
-    if width * (8 if precision.endswith("binary") else 1) != size:
-        raise VectorError(f"query_embeddings have {dim} dimensions; they do not fit a {precision} corpus of {size}.")
-
-    if coded:
-        if (have := np.asarray(queries[:0]).dtype) != kind:
-            raise VectorError(f"query_embeddings are {have}; codes of {precision!r} are {np.dtype(kind)}.")
-        quantizer, asked = None, _unsigned_bits(np.asarray(queries), precision)
-    else:
+    quantizer = None  # of codes, which stay as they are
+    if precision == "float32" or _is_float(queries):
         queries = float_rows(queries, 0, len(queries), name="query_embeddings").cpu().numpy()
         quantizer = _quantizer(precision, queries, ranges, calibration)
-        # An inner product of unsigned codes says more of their size than of their likeness; a float query needs no code.
-        weighed = precision == "uint8" and rescore
-        asked = queries * quantizer.steps if weighed else _unsigned_bits(quantizer.encode(queries), precision)
-    again = rescore and quantizer is not None and precision != "float32"
+    if quantizer is not None and rescore and precision == "uint8":
+        # Products of unsigned codes say more of how large these are than of how alike, so these queries stay floats.
+        codes = queries * quantizer.steps
+    else:
+        codes = _of_precision(quantizer.encode(queries) if quantizer else queries, precision, "query_embeddings")
+        codes = _bits(codes, precision)
+    if (width := codes.shape[1] * (8 if "binary" in precision else 1)) != size:
+        raise VectorError(f"query_embeddings have {queries.shape[1]} dimensions, which makes {width}, not {size}.")
+
     start = time.perf_counter()
-    k = max(1, min(top_k * multiplier if again else top_k, rows))
-    scores, ids = engine.search(index, asked, k, exact) if rows and len(asked) else np.zeros((2, len(asked), 0))
-    if again and ids.size:
+    again = quantizer is not None and rescore and precision != "float32"
+    k = min(top_k * multiplier if again else top_k, rows)
+    scores, ids = engine.search(index, codes, k, exact) if k and len(codes) else np.zeros((2, len(codes), 0))
+    if quantizer is not None and again and k:
         scores, ids = score_again(queries, ids, lambda some: _decode(quantizer, engine.fetch(index, some)), top_k)
     seconds = time.perf_counter() - start
-    pairs = zip(ids.tolist(), scores.tolist(), strict=True)
     results = [
         [{"corpus_id": one, "score": float(score)} for one, score in zip(*pair, strict=True) if one >= 0]
-        for pair in pairs
+        for pair in zip(ids.tolist(), scores.tolist(), strict=True)
     ]
     return (results, seconds, index) if output_index else (results, seconds)
 
 
 def _build(engine: _Engine, corpus: Any, precision: str, exact: bool) -> Any:
     """An index of the corpus, added block by block."""
-    kind = PRECISIONS[precision]
-    if (precision == "float32") != _is_float(corpus) or (precision != "float32" and corpus[:0].dtype != kind):
-        raise VectorError(
-            f"corpus_embeddings are {corpus.dtype}; a {precision} corpus is {np.dtype(kind)}: "
-            f"quantize_embeddings(..., precision={precision!r}) makes it."
-        )
     index = engine.build(precision, corpus.shape[1], exact)
     size = max(1, BLOCK_BYTES // (4 * max(1, corpus.shape[1])))
     with track(len(corpus), unit="rows", desc="Indexing") as bar:
@@ -245,7 +236,7 @@ def _build(engine: _Engine, corpus: Any, precision: str, exact: bool) -> Any:
             if precision == "float32":
                 part = float_rows(corpus, start, start + size, name="corpus_embeddings", first=start).cpu().numpy()
             else:
-                part = _unsigned_bits(np.ascontiguousarray(corpus[start : start + size]), precision)
+                part = _bits(_of_precision(corpus[start : start + size], precision, "corpus_embeddings"), precision)
             engine.add(index, part)
             bar.update(len(part))
     return index
@@ -253,26 +244,35 @@ def _build(engine: _Engine, corpus: Any, precision: str, exact: bool) -> Any:
 
 def _quantizer(precision: str, queries: _Array, ranges: Any, calibration: Any) -> Quantizer:
     """How float queries become codes of the corpus's kind."""
-    if "int" not in precision:
-        return Quantizer(precision, queries.shape[1])
-    if ranges is None and calibration is None:
+    if "int" not in precision or ranges is not None:
+        return Quantizer(precision, queries.shape[1], ranges if "int" in precision else None)
+    if calibration is None:
         _logger.warning("%s queries are quantized by their own ranges: pass those of the corpus.", precision)
-    return (
-        Quantizer(precision, queries.shape[1], ranges)
-        if ranges is not None
-        else Quantizer.fit(precision, queries if calibration is None else calibration)
-    )
+    return Quantizer.fit(precision, queries if calibration is None else calibration)
 
 
 def _decode(quantizer: Quantizer, codes: _Array) -> _Array:
     """What candidates are scored by: each bit as 0 or 1, each byte as the lower end of its step."""
     if quantizer.ranges is None:
         return np.unpackbits(codes, axis=1, count=quantizer.dim)
-    lowest = np.iinfo(PRECISIONS[quantizer.precision]).min
-    return quantizer.ranges[0] + (codes.astype(np.float32) - lowest) * quantizer.steps
+    lowest = np.float32(-128 if quantizer.precision == "int8" else 0)
+    values: _Array = quantizer.ranges[0] + (codes - lowest) * quantizer.steps
+    return values
 
 
-def _unsigned_bits(codes: _Array, precision: str) -> _Array:
+def _of_precision(codes: Any, precision: str, name: str) -> _Array:
+    """Codes as an array, checked to be of the type that the precision has."""
+    array = np.ascontiguousarray(codes.cpu() if hasattr(codes, "cpu") else codes)
+    if array.dtype != (kind := np.dtype(PRECISIONS[precision])):
+        raise VectorError(
+            f"{name} are {array.dtype}, where {precision!r} is {kind}. "
+            f"quantize_embeddings(..., precision={precision!r}) makes such codes."
+        )
+    return array
+
+
+def _bits(codes: _Array, precision: str) -> _Array:
+    """Codes whose bits, if it is bits, are unsigned."""
     return codes.view(np.uint8) ^ 0x80 if precision == "binary" else codes
 
 
