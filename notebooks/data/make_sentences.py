@@ -7,6 +7,7 @@ Every row comes from a pattern of this file, filled by a seeded draw, so the fil
 import csv
 import itertools
 import random
+import re
 from pathlib import Path
 
 SENTENCES, QUESTIONS = 6_000, 240
@@ -96,7 +97,7 @@ SUBJECTS = {
         ["The {pupil} missed the {lesson} {why}.", "The {lesson} test was moved {when} {why}.",
          "A {pupil} explained the {lesson} homework to us {when}.", "The {lesson} teacher praised the {pupil} {when}."],
         ["Why was the {lesson} class cancelled?", "Who can help with {lesson} homework?"],
-        {"pupil": "shy boy|new girl|class speaker|exchange student|oldest twin|whole back row",
+        {"pupil": "shy boy|new girl|class speaker|exchange student|oldest twin|tall boy",
          "lesson": "maths|geography|chemistry|history|Spanish|biology|drawing",
          "when": "to Friday|after the break|before the summer|in the library|during the excursion",
          "why": "because of the flu|for the school play|as the bus broke down|due to the heat|for a funeral"},
@@ -129,7 +130,9 @@ def filled(patterns: list[str], words: dict[str, str]) -> list[str]:
     for pattern in patterns:
         slots = [name for name in choices if "{" + name + "}" in pattern]
         for values in itertools.product(*(choices[slot] for slot in slots)):
-            text = pattern.format(**dict(zip(slots, values, strict=True)))
+            text = re.sub(
+                r"\b(a) (?=[aeiou])", r"\1n ", pattern.format(**dict(zip(slots, values, strict=True))), flags=re.I
+            )
             found.append(text[0].upper() + text[1:])
     return list(dict.fromkeys(found))
 
