@@ -94,12 +94,12 @@ SUBJECTS = {
          "time": "twice a day|after the holidays|for a week|before sleep|last winter"},
     ),
     "school": (
-        ["The {pupil} missed the {lesson} {why}.", "The {lesson} test was moved {when} {why}.",
+        ["The {pupil} missed the {lesson} {why}.", "The {lesson} test failed {when} {why}.",
          "A {pupil} explained the {lesson} homework to us {when}.", "The {lesson} teacher praised the {pupil} {when}."],
         ["Why was the {lesson} class cancelled?", "Who can help with {lesson} homework?"],
         {"pupil": "shy boy|new girl|class speaker|exchange student|oldest twin|tall boy",
          "lesson": "maths|geography|chemistry|history|Spanish|biology|drawing",
-         "when": "to Friday|after the break|before the summer|in the library|during the excursion",
+         "when": "on Friday|after the break|before the summer|in the library|during the excursion",
          "why": "because of the flu|for the school play|as the bus broke down|due to the heat|for a funeral"},
     ),
     "animals": (
