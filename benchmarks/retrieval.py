@@ -1,4 +1,4 @@
-"""How well vectors in fewer bytes rank documents: nDCG@10 on judged sets; ``python -m benchmarks.retrieval --data PATH``.
+"""How well vectors in fewer bytes rank documents, as nDCG@10: ``python -m benchmarks.retrieval --data PATH``.
 
 PATH holds a folder for each set, with ``corpus.jsonl.gz`` (_id, title, text), ``queries.jsonl.gz`` (_id, text) and
 ``qrels.tsv.gz`` (query, document, gain). Exact search is checked against a computation of its own; the rest is shown as
@@ -48,9 +48,7 @@ def independent_ndcg(queries: Any, corpus: Any, gains: list[dict[int, float]]) -
     """The same number from the definition: every score, sorted, query by query."""
     total = 0.0
     for vector, relevant in zip(queries, gains, strict=True):
-        scores = (
-            [math.fsum(map(float.__mul__, vector, row)) for row in corpus] if len(corpus) < 500 else corpus @ vector
-        )
+        scores = corpus @ vector
         order = sorted(range(len(corpus)), key=lambda row: (-scores[row], row))[:K]
         found = sum(relevant.get(row, 0) / math.log2(rank + 2) for rank, row in enumerate(order))
         ideal = sorted(relevant.values(), reverse=True)[:K]
