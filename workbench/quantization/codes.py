@@ -225,9 +225,10 @@ def _checked(ranges: Any, dim: int) -> _Array:
     if table.dtype.kind not in "fiu" or table.shape != (2, dim):
         what = f"shape {table.shape}" if table.dtype.kind in "fiu" else "no numbers, or rows of different lengths"
         raise VectorError(f"ranges have {what}; expected (2, {dim}): low and high.")
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         table = table.astype(np.float32)
-    if not (np.isfinite(table).all() and (table[0] <= table[1]).all() and np.isfinite(table[1] - table[0]).all()):
+        spread = table[1] - table[0]
+    if not (np.isfinite(table).all() and np.isfinite(spread).all() and (spread >= 0).all()):
         raise VectorError("ranges must be finite numbers, the first row nowhere above the second.")
     return table
 

@@ -9,7 +9,6 @@ import torch
 
 from workbench.errors import VectorError
 from workbench.progress import track
-from workbench.search.topk import Best
 from workbench.vectors import BLOCK_BYTES, as_matrix, float_rows
 
 __all__ = ["hamming_top_k", "rescore"]
@@ -17,6 +16,9 @@ __all__ = ["hamming_top_k", "rescore"]
 _Array = npt.NDArray[Any]
 
 _ROWS = 2**13  # codes of the corpus in one block
+_QUERIES = 2**5  # so many at a time that the bits that differ stay near the processor
+_BITS = 40  # of a position
+_NONE = np.iinfo(np.int64).max
 
 
 def hamming_top_k(queries: Any, corpus: Any, k: int, *, show: bool | None = None) -> tuple[_Array, _Array]:
@@ -40,21 +42,31 @@ def hamming_top_k(queries: Any, corpus: Any, k: int, *, show: bool | None = None
         raise ValueError(f"k is {k}; ask for at least one row.")
     queries = _bits(queries, "queries")
     corpus = _bits(corpus, "corpus", queries)
-    best = Best(len(queries), k)
+    # One whole number for each row, its distance before its position, so that the smallest numbers are the best rows.
+    best = np.full((len(queries), k), _NONE)
     words = _words(queries)  # (q, words)
-    at_once = max(1, BLOCK_BYTES // (8 * _ROWS))
     with track(len(corpus), unit="rows", desc="Searching", show=show) as bar:
         for start in range(0, len(corpus), _ROWS):
             columns = np.ascontiguousarray(_words(corpus[start : start + _ROWS]).T)  # (words, rows)
-            for place in range(0, len(words), at_once):
-                some = words[place : place + at_once]
-                distances = np.zeros((len(some), columns.shape[1]), np.float32)
+            for place in range(0, len(words), _QUERIES):
+                some = words[place : place + _QUERIES]
+                distances = np.zeros((len(some), columns.shape[1]), np.uint32)
                 for query, column in zip(some.T, columns, strict=True):
                     distances += np.bitwise_count(query[:, None] ^ column)
-                best.push(torch.from_numpy(-distances), start, slice(place, place + len(some)))
+                _keep_best(best[place : place + len(some)], distances, start)
             bar.update(columns.shape[1])
-    scores, positions = best.ordered()
-    return scores.numpy(), positions.numpy()
+    best.sort(axis=1)
+    missing = best == _NONE
+    return np.where(missing, -np.inf, -(best >> _BITS)).astype(np.float32), np.where(missing, -1, best & ~(-1 << _BITS))
+
+
+def _keep_best(best: _Array, distances: _Array, start: int) -> None:
+    """Take the distances (q, rows) of rows from ``start`` into the lists of the best, (q, k), in place."""
+    better = distances < (best.max(axis=1) >> _BITS)[:, None]  # equal ones stand behind those that came before
+    for line in np.flatnonzero(better.any(axis=1)):
+        columns = np.flatnonzero(better[line])
+        numbers = np.concatenate([best[line], (distances[line, columns].astype(np.int64) << _BITS) + columns + start])
+        best[line] = np.partition(numbers, best.shape[1] - 1)[: best.shape[1]]
 
 
 def rescore(queries: Any, ids: _Array, fetch: Callable[[_Array], Any], k: int) -> tuple[_Array, _Array]:
