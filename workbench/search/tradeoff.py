@@ -183,6 +183,7 @@ def _drawn(matrix: Any, most: int, seed: int, name: str) -> torch.Tensor:
     if len(matrix) > most:
         chosen = np.sort(np.random.default_rng(seed).choice(len(matrix), most, replace=False))
         matrix = matrix[torch.from_numpy(chosen) if isinstance(matrix, torch.Tensor) else chosen]
+        name = f"rows drawn from the {name}"
     return float_rows(matrix, 0, len(matrix), device="cpu", name=name)
 
 
