@@ -7,43 +7,46 @@ from workbench.protocols import Hits, Index
 
 if TYPE_CHECKING:
     from workbench.search.bm25 import BM25Index
+    from workbench.search.coded import hamming_top_k, rescore
     from workbench.search.dense import DenseIndex
+    from workbench.search.elasticsearch import ElasticsearchIndex
     from workbench.search.exact import ExactIndex
     from workbench.search.faiss import FaissIndex
     from workbench.search.hnsw import HnswIndex
     from workbench.search.hybrid import HybridIndex, fuse
     from workbench.search.index import VectorIndex
     from workbench.search.kinds import KINDS, open_index
+    from workbench.search.milvus import MilvusIndex
     from workbench.search.pipeline import Reranked, RetrieveRerank
     from workbench.search.semantic import information_retrieval, semantic_search
     from workbench.search.topk import METRICS, Best, top_k
+    from workbench.search.tradeoff import Setting, Tradeoff, quantization_tradeoff
     from workbench.search.usearch import USearchIndex
 
 __all__ = [
-    "KINDS", "METRICS", "BM25Index", "Best", "DenseIndex", "ExactIndex", "FaissIndex", "Hits", "HnswIndex",
-    "HybridIndex", "Index", "Reranked", "RetrieveRerank", "USearchIndex", "VectorIndex", "fuse",
-    "information_retrieval", "open_index", "semantic_search", "top_k",
+    "KINDS", "METRICS", "BM25Index", "Best", "DenseIndex", "ElasticsearchIndex", "ExactIndex", "FaissIndex", "Hits",
+    "HnswIndex", "HybridIndex", "Index", "MilvusIndex", "Reranked", "RetrieveRerank", "Setting", "Tradeoff",
+    "USearchIndex", "VectorIndex", "fuse", "hamming_top_k", "information_retrieval", "open_index",
+    "quantization_tradeoff", "rescore", "semantic_search", "top_k",
 ]  # fmt: skip
 
 _HOMES = {
-    "KINDS": "kinds",
-    "METRICS": "topk",
+    **dict.fromkeys(["KINDS", "open_index"], "kinds"),
+    **dict.fromkeys(["METRICS", "Best", "top_k"], "topk"),
+    **dict.fromkeys(["HybridIndex", "fuse"], "hybrid"),
+    **dict.fromkeys(["Reranked", "RetrieveRerank"], "pipeline"),
+    **dict.fromkeys(["Setting", "Tradeoff", "quantization_tradeoff"], "tradeoff"),
+    **dict.fromkeys(["hamming_top_k", "rescore"], "coded"),
+    **dict.fromkeys(["information_retrieval", "semantic_search"], "semantic"),
     "BM25Index": "bm25",
-    "Best": "topk",
     "DenseIndex": "dense",
+    "ElasticsearchIndex": "elasticsearch",
     "ExactIndex": "exact",
     "FaissIndex": "faiss",
     "HnswIndex": "hnsw",
-    "HybridIndex": "hybrid",
-    "Reranked": "pipeline",
-    "RetrieveRerank": "pipeline",
+    "MilvusIndex": "milvus",
     "USearchIndex": "usearch",
     "VectorIndex": "index",
-    "fuse": "hybrid",
-    "information_retrieval": "semantic",
-    "open_index": "kinds",
-    "semantic_search": "semantic",
-    "top_k": "topk",
 }
 
 __getattr__, __dir__ = lazy(__name__, _HOMES)
