@@ -105,6 +105,14 @@ def test_large_k_means_goes_through_batches_and_says_so(monkeypatch):
     assert "sampled" not in cluster(blobs()[:30], n_clusters=1).settings
 
 
+def test_hdbscan_finds_the_same_with_and_without_all_distances_in_memory(monkeypatch):
+    rows = np.concatenate([blobs(), np.random.default_rng(3).normal(size=(40, 12))])
+    whole = cluster(rows, "hdbscan", min_cluster_size=8)
+    monkeypatch.setattr(clusters_module, "_PAIRS", 10)
+    np.testing.assert_array_equal(cluster(rows, "hdbscan", min_cluster_size=8).labels, whole.labels)
+    assert whole.outliers > 10
+
+
 def test_clusters_are_a_table_with_or_without_texts():
     found = Clusters.of([7, -5, 7, 2], "mine", k=2)
     assert list(found.to_frame().columns) == ["cluster"]
