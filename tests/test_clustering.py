@@ -102,6 +102,8 @@ def test_large_k_means_goes_through_batches_and_says_so(monkeypatch):
     found = cluster(blobs(), n_clusters=3)
     np.testing.assert_array_equal(found.labels, TRUTH)
     assert found.settings["sampled"] == 30
+    with pytest.raises(VectorError, match="2 rows, such as 3, 7"):
+        cluster(NAN, n_clusters=3)
     assert "sampled" not in cluster(blobs()[:30], n_clusters=1).settings
 
 
@@ -262,6 +264,7 @@ BAD = {
     "a text that is none": (lambda: topic_words(TWO, ["a", "b", None, "c", "d"]), TextTypeError, "Row 2 is None"),
     "too few vectors": (lambda: representatives(TWO, blobs()), VectorError, "80 vectors for 5 rows"),
     "too few vectors to measure": (lambda: silhouette(TWO, blobs()), VectorError, "80 vectors for 5 rows"),
+    "NaN rows in parts": (lambda: stability(NAN, n_clusters=3), VectorError, "2 rows, such as 3, 7"),
     "one run": (lambda: stability(blobs(), runs=1), ValueError, "runs is 1"),
     "no share": (lambda: stability(blobs(), share=0), ValueError, "share 0"),
     "labels of words": (lambda: Clusters.of(["a"]), ValueError, "one whole number"),

@@ -10,7 +10,7 @@ from torch.nn.functional import normalize
 
 from workbench.errors import VectorError
 
-__all__ = ["BLOCK_BYTES", "as_matrix", "blocks", "float_rows", "whole"]
+__all__ = ["BLOCK_BYTES", "as_matrix", "blocks", "check_finite", "float_rows", "whole"]
 
 BLOCK_BYTES = 32 * 2**20  # of float32 vectors held at a time
 
@@ -69,6 +69,12 @@ def blocks(matrix: Any, size: int | None = None, *, device: Any = None, name: st
     size = size or max(1, BLOCK_BYTES // (4 * max(1, matrix.shape[1])))
     for start in range(0, len(matrix), size):
         yield start, float_rows(matrix, start, min(start + size, len(matrix)), device=device, name=name)
+
+
+def check_finite(matrix: Any, *, name: str = "embeddings") -> None:
+    """Raise ``VectorError`` naming rows with NaN or infinite values; for work that begins with a sample of the rows."""
+    for _ in blocks(matrix, name=name):
+        pass
 
 
 def whole(matrix: Any, *, unit: bool = True, device: Any = None, name: str = "embeddings") -> Tensor:

@@ -14,7 +14,7 @@ from workbench.clustering.community import community_detection
 from workbench.errors import choose
 from workbench.progress import track
 from workbench.texts import as_texts
-from workbench.vectors import as_matrix, blocks, whole
+from workbench.vectors import as_matrix, blocks, check_finite, whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -128,6 +128,7 @@ def kmeans(
         return Clusters.of([], "kmeans", **settings)
     if not 1 <= n_clusters <= len(matrix):
         raise ValueError(f"n_clusters is {n_clusters}; expected 1 to {len(matrix)}, the number of rows.")
+    check_finite(matrix)
     order = np.random.default_rng(seed).permutation(len(matrix))
     sampled = min(len(matrix), max(_SAMPLE, 10 * n_clusters))
     large = sampled < len(matrix)
@@ -144,7 +145,7 @@ def kmeans(
                 bar.update(len(batch))
             centres, settings["sampled"] = model.cluster_centers_, sampled
         means = torch.from_numpy(centres)
-        for start, rows in blocks(matrix, max(1, _SCORES // n_clusters), device="cpu"):
+        for start, rows in blocks(matrix, max(1, _SCORES // max(n_clusters, matrix.shape[1])), device="cpu"):
             near = torch.addmm(means.square().sum(1) / -2, scale(rows) if normalize else rows, means.T)
             labels[start : start + len(rows)] = near.argmax(1).numpy()
             bar.update(len(rows))
