@@ -16,11 +16,11 @@ from workbench.batching import SLICE, outputs
 from workbench.devices import batch_to_device, pick_device, token_budget
 from workbench.encoding import Options, Parallel, Table, fill_table, warn_cut
 from workbench.errors import ModelFormatError
-from workbench.folders import inside, read_json, write_atomically, write_json
+from workbench.folders import inside, read_entries, read_json, write_atomically, write_json
 from workbench.models.base import Features
 from workbench.models.dense import activation, activation_name
 from workbench.models.transformer import Pretrained, load_pretrained, longest, model_inputs, pad, save_pretrained
-from workbench.persist import CONFIG, FORMAT_VERSION, read_entries
+from workbench.persist import CONFIG, FORMAT_VERSION
 from workbench.pool import WorkerPool
 from workbench.progress import track
 from workbench.texts import as_pairs, as_texts, slices
@@ -34,7 +34,7 @@ _DTYPES = {"dtype", "torch_dtype"}
 _Activation = Callable[[Tensor], Tensor]
 
 
-class CrossEncoder(Pretrained, nn.Module, Parallel):
+class CrossEncoder(Pretrained, Parallel):
     """Scores for pairs of texts: how relevant a passage is to a query, or which class a pair belongs to.
 
     Choose it to put the best few dozen hits of a search in order; for comparing many texts with many, use
@@ -104,11 +104,11 @@ class CrossEncoder(Pretrained, nn.Module, Parallel):
         self.model, self.tokenizer = load_pretrained(
             str(folder), None, model_args, tokenizer_args, config_args, head=f"AutoModel{_HEAD}"
         )
-        model: Any = self._modules["model"]
-        self.max_length = max_length if max_length is not None else longest(model.config, self._tokens.tokenizer)
+        limit = longest(self._held.config, self._tokens.tokenizer)
+        self.max_length = max_length if max_length is not None else limit
         usual = nn.Sigmoid() if self.num_labels == 1 else nn.Identity()
         self.default_activation_function = default_activation_function or activation_fn or named or usual
-        half = model.dtype in (torch.float16, torch.bfloat16)
+        half = self._held.dtype in (torch.float16, torch.bfloat16)
         self.eval()
         self.to(target, torch.float32 if half and target.type == "cpu" and not _DTYPES & set(model_args) else None)
 
@@ -253,11 +253,6 @@ class CrossEncoder(Pretrained, nn.Module, Parallel):
     # ── what it is made of ────────────────────────────────────────────────────────────────────────────────────────
 
     @property
-    def model(self) -> Any:
-        """The transformers model."""
-        return self._whole()
-
-    @property
     def max_length(self) -> int | None:
         """Pairs are cut to this many tokens, the longer text first; None: never. It is kept in the tokenizer."""
         length: int = self._tokens.tokenizer.model_max_length
@@ -275,7 +270,7 @@ class CrossEncoder(Pretrained, nn.Module, Parallel):
     @property
     def num_labels(self) -> int:
         """Scores per pair."""
-        return int(self._modules["model"].config.num_labels)  # type: ignore[union-attr]
+        return int(self._held.config.num_labels)
 
     @property
     def activation_fn(self) -> _Activation:

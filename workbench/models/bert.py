@@ -114,7 +114,8 @@ class Bert(nn.Module):
         part: Any = self.embeddings
         x = part["word_embeddings"](words) + part["token_type_embeddings"](types) + part["position_embeddings"](places)
         x = part["LayerNorm"](x)  # (tokens, width)
-        for layer in self.encoder["layer"]:  # type: ignore[union-attr]
+        layers: Any = self.encoder["layer"]
+        for layer in layers:
             x = self._layer(layer, x, groups, mask)
         if real is None:
             return (x.view(rows, longest, -1),)

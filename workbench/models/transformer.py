@@ -27,29 +27,33 @@ _CONFIG_FILES = tuple(
 _MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids", "inputs_embeds")
 
 
-class Pretrained(Tokenized):
-    """What holds a transformers model and its tokenizer, or what stands in for them until they are asked for.
+class Pretrained(Tokenized, nn.Module):
+    """What holds a transformers model, under the name ``_kept``, and its tokenizer.
 
-    ``_kept`` is the name under which the model is held. While it is one of ``workbench.models.bert``, transformers need
-    not be imported; ``_whole`` makes the transformers model around the same layers, for good.
+    The model may be one of ``workbench.models.bert``, which needs no transformers, as long as nobody asks for it: the
+    attribute is then, from the first access on, the transformers model around the same layers.
     """
 
     _kept: ClassVar[str]
-    _modules: dict[str, Any]
-    training: bool
 
-    def _whole(self) -> Any:
-        with _SWITCH:
-            if isinstance(model := self._modules[self._kept], (Bert, BertClassifier)):
-                self._modules[self._kept] = _around(model)
-            return self._modules[self._kept]
+    @property
+    def _held(self) -> Any:
+        """The model as it is now."""
+        return self._modules[self._kept]
 
     @property
     def _ready(self) -> Any:
         """The model to run: the transformers one wherever a gradient may be wanted."""
-        if self.training or torch.is_grad_enabled():
-            return self._whole()
-        return self._modules[self._kept]
+        wanted = self.training or torch.is_grad_enabled()
+        return getattr(self, self._kept) if wanted else self._held
+
+    def __getattr__(self, name: str) -> Any:
+        if name != self._kept or name not in self._modules:
+            return super().__getattr__(name)
+        with _SWITCH:
+            if isinstance(model := self._held, (Bert, BertClassifier)):
+                self._modules[name] = _around(model)
+            return self._held
 
 
 class Transformer(Pretrained, InputModule):
@@ -94,13 +98,8 @@ class Transformer(Pretrained, InputModule):
         given = (model_args, tokenizer_args, config_args)
         arguments: tuple[Any, ...] = tuple({"cache_dir": cache_dir, **(one or {})} for one in given)
         self.auto_model, self.tokenizer = load_pretrained(str(model_name_or_path), tokenizer_name_or_path, *arguments)
-        limit = longest(self._modules["auto_model"].config, self._tokens.tokenizer)
+        limit = longest(self._held.config, self._tokens.tokenizer)
         self.max_seq_length = max_seq_length if max_seq_length is not None else limit
-
-    @property
-    def auto_model(self) -> Any:
-        """The transformers model."""
-        return self._whole()
 
     @property
     def config(self) -> Any:
@@ -135,12 +134,12 @@ class Transformer(Pretrained, InputModule):
 
     def get_word_embedding_dimension(self) -> int:
         """Length of a token's vector."""
-        config = self._modules["auto_model"].config
+        config = self._held.config
         config = getattr(config, "text_config", None) or config
         return int(getattr(config, "hidden_size", None) or config.d_model)
 
     def __repr__(self) -> str:
-        return f"Transformer({self.get_config_dict()}) with {type(self._modules['auto_model']).__name__}"
+        return f"Transformer({self.get_config_dict()}) with {type(self._held).__name__}"
 
     def save(self, output_path: str | Path, safe_serialization: bool = True) -> None:
         """Write model, tokenizer and this block's configuration to a folder."""
