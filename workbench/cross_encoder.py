@@ -297,7 +297,7 @@ class CrossEncoder(Pretrained, Parallel):
         """
         name = activation_name(self.default_activation_function)  # type: ignore[arg-type]  # anything else is refused
         with write_atomically(path) as folder:
-            save_pretrained(self.model, self.tokenizer, folder, safe_serialization)
+            save_pretrained(self._transformers(), self.tokenizer, folder, safe_serialization)
             later = {"sentence_transformers": {"activation_fn": name, "version": FORMAT_VERSION}}
             config = read_json(folder, "config.json") | {"sbert_ce_default_activation_function": name} | later
             write_json(folder / "config.json", config)

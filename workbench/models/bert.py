@@ -26,17 +26,21 @@ _SIZES = {  # what a configuration says, and what it means where it says nothing
     "max_position_embeddings": 512,
     "type_vocab_size": 2,
 }
-_UNSET = """is_decoder add_cross_attention is_encoder_decoder output_hidden_states output_attentions pruned_heads
-    torchscript chunk_size_feed_forward quantization_config compression_config auto_map attn_implementation
-    _attn_implementation tokenizer_class"""
 _USUAL: dict[str, tuple[Any, ...]] = {  # the values with which this module computes the same as transformers
-    **dict.fromkeys(_UNSET.split(), (None, False, {})),
     "model_type": ("bert",),
     "hidden_act": (None, "gelu"),
     "position_embedding_type": (None, "absolute"),
     "dtype": (None, "float32"),
     "torch_dtype": (None, "float32"),
 }
+_KNOWN = {  # settings that are followed here, or that change no vector; any other one that is set is unusual
+    *_SIZES, *_USUAL, "_name_or_path", "architectures", "attention_probs_dropout_prob", "bos_token_id",
+    "classifier_dropout", "directionality", "eos_token_id", "finetuning_task", "gradient_checkpointing",
+    "hidden_dropout_prob", "id2label", "initializer_range", "label2id", "layer_norm_eps", "num_labels", "pad_token_id",
+    "pooler_fc_size", "pooler_num_attention_heads", "pooler_num_fc_layers", "pooler_size_per_head", "pooler_type",
+    "problem_type", "return_dict", "sbert_ce_default_activation_function", "sentence_transformers",
+    "tie_word_embeddings", "transformers_version", "use_cache",
+}  # fmt: skip
 _UNUSED = ("cls.", "embeddings.position_ids")  # weights of other heads, and a constant that old folders hold
 
 
@@ -179,6 +183,7 @@ def read_bert(folder: Path, *, classifier: bool) -> Bert | BertClassifier | None
     if (
         any(type(size) is not int or not 0 < size < 2**24 for size in sizes)
         or any(config.get(name) not in choices for name, choices in _USUAL.items())
+        or any(value and name not in _KNOWN for name, value in config.items())
         or type(config.get("layer_norm_eps", 1e-12)) is not float
         or sizes[1] % sizes[3]
         or not (pad is None or (type(pad) is int and 0 <= pad < sizes[0]))

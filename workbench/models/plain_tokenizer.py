@@ -83,7 +83,9 @@ def read_tokenizer(folder: Path) -> PlainTokenizer | None:
         or any(value and key not in _KNOWN for key, value in config.items())
         or any(_content(value) != special.get(name) for name, value in named.items())
         or not set(special.values()) <= {content for content, *_ in added.values()}
-        or (saved is not None and {key: _flags(value) for key, value in dict(saved).items()} != added)
+        or not (
+            saved is None or (isinstance(saved, dict) and {key: _flags(token) for key, token in saved.items()} == added)
+        )
         or not (limit is None or (type(limit) in (int, float) and limit > 0))
         or config.get("model_input_names") not in (None, *_INPUTS)
         or any(config.get(side) not in (None, "left", "right") for side in ("padding_side", "truncation_side"))

@@ -51,9 +51,12 @@ class Pretrained(Tokenized, nn.Module):
         if name != self._kept or name not in self._modules:
             return super().__getattr__(name)
         with _SWITCH:
-            if isinstance(model := self._held, (Bert, BertClassifier)):
-                self._modules[name] = _around(model)
+            self._modules[name] = self._transformers()
             return self._held
+
+    def _transformers(self) -> Any:
+        """The transformers model, without keeping one that is made now: saving changes no later result by a bit."""
+        return _around(self._held) if isinstance(self._held, (Bert, BertClassifier)) else self._held
 
 
 class Transformer(Pretrained, InputModule):
@@ -143,7 +146,7 @@ class Transformer(Pretrained, InputModule):
 
     def save(self, output_path: str | Path, safe_serialization: bool = True) -> None:
         """Write model, tokenizer and this block's configuration to a folder."""
-        save_pretrained(self.auto_model, self.tokenizer, output_path, safe_serialization)
+        save_pretrained(self._transformers(), self.tokenizer, output_path, safe_serialization)
         write_json(Path(output_path) / self.config_file, self.get_config_dict())
 
     @classmethod
@@ -200,10 +203,8 @@ def load_pretrained(
     local = Path(name).is_dir()
     if local:
         _check_folder(Path(name))
-        given = {**model_args, **tokenizer_args, **config_args}
-        plain = (
-            tokenizer_name is None and not any(given.values()) and given.keys() <= {"cache_dir", "trust_remote_code"}
-        )
+        wishes = {*model_args, *tokenizer_args, *config_args} - {"cache_dir", "trust_remote_code"}  # for other folders
+        plain = tokenizer_name is None and not wishes
         if plain and (words := read_tokenizer(Path(name))) and (ours := read_bert(Path(name), classifier=bool(head))):
             return ours, words
     import transformers
