@@ -59,7 +59,9 @@ def test_vectors_are_those_of_transformers(tmp_path, side, batch_size):
     assert isinstance(stand_in(ours), Bert)
 
 
-def test_the_encoder_equals_transformers_on_any_mask_types_and_places(tmp_path):
+@pytest.mark.parametrize("packing", [{"cpu"}, set()], ids=["as on the cpu", "as on a gpu"])
+def test_the_encoder_equals_transformers_on_any_mask_types_and_places(tmp_path, packing, monkeypatch):
+    monkeypatch.setattr("workbench.models.bert._PACKING", packing)
     bert().save_pretrained(tmp_path)
     ours, theirs = read_bert(tmp_path, classifier=False), AutoModel.from_pretrained(tmp_path)
     draw = torch.Generator().manual_seed(0)
@@ -93,6 +95,15 @@ def test_a_checkpoint_with_the_weights_of_other_heads_is_read(tmp_path):
     save_file({f"bert.{key}": value for key, value in state.items()} | more, tmp_path / "model.safetensors")
     read = read_bert(tmp_path, classifier=False)
     assert all(torch.equal(value, state[key]) for key, value in read.state_dict().items())
+
+
+def test_a_row_of_padding_alone_gives_zeros_and_changes_no_other_row(tiny):
+    one, two = tiny.tokenize(["monkey"]), tiny.tokenize(["monkey", "horse and violin"])
+    two["attention_mask"][1] = 0
+    with torch.no_grad():
+        vectors = [tiny[0](dict(batch))["token_embeddings"] for batch in (one, two)]
+    torch.testing.assert_close(vectors[1][0, :3], vectors[0][0], rtol=1e-6, atol=2e-6)
+    assert (vectors[1][1] == 0).all()
 
 
 # ── without transformers ──────────────────────────────────────────────────────────────────────────────────────────────

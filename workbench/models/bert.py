@@ -2,7 +2,7 @@
 
 Importing transformers takes longer than all the rest of a first vector. So the usual folder is read here, and what is
 in any way unusual is left to transformers. The layers bear the names that transformers gives them, and the transformers
-model is made around these same layers when somebody wants it (``workbench.models.transformer.whole``).
+model is made around these same layers when somebody wants it (``workbench.models.transformer.Pretrained``).
 """
 
 from pathlib import Path
@@ -41,6 +41,7 @@ _KNOWN = {  # settings that are followed here, or that change no vector; any oth
     "problem_type", "return_dict", "sbert_ce_default_activation_function", "sentence_transformers",
     "tie_word_embeddings", "transformers_version", "use_cache",
 }  # fmt: skip
+_PACKING = {"cpu"}  # where leaving out padding pays; other devices would be waited for, to know the lengths
 _UNUSED = ("cls.", "embeddings.position_ids")  # weights of other heads, and a constant that old folders hold
 
 
@@ -108,10 +109,10 @@ class Bert(nn.Module):
         ids = [input_ids, torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids, position_ids]
         real = mask = None
         groups = [(rows, longest)]  # neighbouring rows, and the tokens of each
-        if attention_mask is not None and input_ids.device.type == "cpu":
+        if attention_mask is not None and input_ids.device.type in _PACKING:
             real = attention_mask.bool()
             lengths, counts = torch.unique_consecutive(real.sum(1), return_counts=True)
-            groups = list(zip(counts.tolist(), lengths.tolist(), strict=True))
+            groups = [group for group in zip(counts.tolist(), lengths.tolist(), strict=True) if group[1]]
         elif attention_mask is not None:
             mask = attention_mask.bool()[:, None, None, :]
         words, types, places = (part.flatten() if real is None else part[real] for part in ids)
