@@ -18,9 +18,9 @@ ROOT = Path(__file__).parents[1]
 
 # A room imports only from its own floor and those below. CONTRIBUTING.md shows the same table.
 FLOORS = {
-    0: "_lazy _optional devices errors folders metrics progress protocols similarity texts tokens vectors",
+    0: "_lazy _optional devices errors folders hub metrics progress protocols similarity texts tokens vectors",
     1: "clustering models projection quantization search",
-    2: "cross_encoder encoding hub model_card persist batching pool registry sentence_transformer",
+    2: "cross_encoder encoding model_card persist batching pool registry sentence_transformer",
     3: "mining store",
     5: "recipes",
     6: "__main__ cli util",
@@ -65,7 +65,7 @@ def room(name):
 
 
 def imports(name):
-    """The modules of this project that ``name`` imports, at the top or inside a function."""
+    """The modules of this project that ``name`` imports, at the top or inside a function, or reaches as attributes."""
     tree = modules()[name]
     skipped = set()
     if is_package(name):  # the lazy names of a package are told to type checkers only
@@ -73,15 +73,24 @@ def imports(name):
             node for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
         ]
         skipped = {id(inner) for block in blocks for node in block.body for inner in ast.walk(node)}
-    found = set()
+    found, called = set(), {}  # called: what `import` makes of a name in this file
     for node in ast.walk(tree):
         if id(node) in skipped:
             continue
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
+            for alias in node.names:
+                first = alias.name.split(".")[0]
+                called[alias.asname or first] = alias.name if alias.asname else first
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{name}, line {node.lineno}: write the import from the package's root."
             found |= {_home(node.module or "", alias.name) for alias in node.names}
+    for node in ast.walk(tree):  # after `import workbench`, `workbench.hub` is reached when the line runs
+        first, *rest = ast.unparse(node).split(".") if isinstance(node, ast.Attribute) else [""]
+        target = called.get(first, "")
+        for part in rest if target.split(".")[0] in ("workbench", "widgets") else ():
+            target = _home(target, part)
+            found.add(target)
     return {target for target in found if target.split(".")[0] in ("workbench", "widgets")} - {name}
 
 
@@ -103,6 +112,17 @@ def test_every_module_lives_in_a_room_and_imports_only_downward(name):
     assert room(name) in FLOOR_OF, f"{name}: give it a floor in FLOORS and in CONTRIBUTING.md"
     for target in imports(name) - {"workbench"}:  # `from workbench import __version__` reaches the front door
         assert FLOOR_OF[room(target)] <= FLOOR_OF[room(name)], f"{name} imports {target}, which is on a higher floor"
+
+
+def test_a_reach_through_an_imported_package_counts_as_an_import(monkeypatch):
+    source = (
+        "import workbench\nimport workbench.models as m\n\ndef f():\n    workbench.SentenceTransformer(m.Pooling)\n"
+    )
+    monkeypatch.setitem(modules(), "workbench.texts", ast.parse(source))
+    assert imports("workbench.texts") - {"workbench", "workbench.models"} == {
+        "workbench.sentence_transformer",
+        "workbench.models.pooling",
+    }
 
 
 def test_the_table_names_no_room_that_is_gone():
