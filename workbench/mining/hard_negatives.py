@@ -365,9 +365,10 @@ def _encode(model: Any, store: Any, task: str, texts: list[str], options: dict[s
     options = options | {"normalize_embeddings": True, "convert_to_numpy": True}
     if store is None:
         return getattr(model, f"encode_{task}", model.encode)(texts, **options)
-    if options["prompt_name"] is None and options["prompt"] is None:
-        prompts = getattr(model, "prompts", {})
-        options["prompt"] = next((prompts[name] for name in _PROMPTS[task] if name in prompts), None)
+    if hasattr(model, f"encode_{task}"):  # what that method would ask of encode
+        options["task"] = task
+        if options["prompt_name"] is None and options["prompt"] is None:
+            options["prompt"] = next((model.prompts[name] for name in _PROMPTS[task] if name in model.prompts), "")
     return store.encode(model, texts, **options)
 
 
