@@ -3,7 +3,6 @@
 After NV-Retriever (Moreira et al., 2024, arXiv:2407.15831), whose best recipe is ``relative_margin=0.05``.
 """
 
-import importlib
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -352,12 +351,11 @@ def _store(store: Any, folder: str | Path | None) -> Iterator[Any]:
     if store is not None or folder is None:
         yield store
         return
+    from workbench.store import EmbeddingStore
+
     Path(folder).mkdir(parents=True, exist_ok=True)
-    own = importlib.import_module("workbench.store").EmbeddingStore(Path(folder) / "embeddings.sqlite")
-    try:
+    with EmbeddingStore(Path(folder) / "embeddings.sqlite") as own:
         yield own
-    finally:
-        own.close()
 
 
 def _encode(model: Any, store: Any, task: str, texts: list[str], options: dict[str, Any]) -> Any:
