@@ -94,7 +94,8 @@ def rescore(queries: Any, ids: _Array, fetch: Callable[[_Array], Any], k: int) -
         some = queries[start : start + size]
         some = np.asarray(some.detach().cpu() if isinstance(some, torch.Tensor) else some, np.float64)
         vectors = np.asarray(fetch(np.where(missing, part.max(initial=0), part).ravel()), np.float64)
-        new = (vectors.reshape(*part.shape, -1) @ some[:, :, None])[:, :, 0]  # (some, c)
+        with np.errstate(invalid="ignore"):
+            new = (vectors.reshape(*part.shape, -1) @ some[:, :, None])[:, :, 0]  # (some, c)
         if not np.isfinite(new).all():
             rows = np.flatnonzero(~np.isfinite(new).all(axis=1))[:10] + start
             raise VectorError(f"Queries such as {rows.tolist()}, or their candidates, hold NaN or infinite values.")
