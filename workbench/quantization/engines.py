@@ -201,24 +201,24 @@ def _search(
     queries = as_matrix(queries, name="query_embeddings")
     index = _build(engine, as_matrix(corpus, name="corpus_embeddings"), precision, exact) if index is None else index
     rows, size = engine.size(index)
-    quantizer = None  # of codes, which stay as they are
-    if precision == "float32" or _is_float(queries):
-        queries = float_rows(queries, 0, len(queries), name="query_embeddings").cpu().numpy()
-        quantizer = _quantizer(precision, queries, ranges, calibration)
+    quantizer = None  # of float32 and of codes, which stay as they are
+    if precision != "float32" and not _is_float(queries):
+        codes = _bits(_of_precision(queries, precision, "query_embeddings"), precision)
+    else:
+        codes = queries = float_rows(queries, 0, len(queries), name="query_embeddings").cpu().numpy()
+        quantizer = None if precision == "float32" else _quantizer(precision, queries, ranges, calibration)
     if quantizer is not None and rescore and precision == "uint8":
         # Products of unsigned codes say more of how large these are than of how alike, so these queries stay floats.
         codes = queries * quantizer.steps
-    else:
-        codes = _of_precision(quantizer.encode(queries) if quantizer else queries, precision, "query_embeddings")
-        codes = _bits(codes, precision)
+    elif quantizer is not None:
+        codes = _bits(quantizer.encode(queries), precision)
     if (width := codes.shape[1] * (8 if "binary" in precision else 1)) != size:
         raise VectorError(f"query_embeddings have {queries.shape[1]} dimensions, which makes {width}, not {size}.")
 
     start = time.perf_counter()
-    again = quantizer is not None and rescore and precision != "float32"
-    k = min(top_k * multiplier if again else top_k, rows)
+    k = min(top_k * multiplier if quantizer and rescore else top_k, rows)
     scores, ids = engine.search(index, codes, k, exact) if k and len(codes) else np.zeros((2, len(codes), 0))
-    if quantizer is not None and again and k:
+    if quantizer is not None and rescore and k:
         scores, ids = score_again(queries, ids, lambda some: _decode(quantizer, engine.fetch(index, some)), top_k)
     seconds = time.perf_counter() - start
     results = [
