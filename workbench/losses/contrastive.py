@@ -94,9 +94,9 @@ class OnlineContrastiveLoss(Loss):
         distances = self.distance_metric(*embeddings)  # (batch,)
         alike = needed(labels, self).view(-1) == 1
         far, near = distances[~alike], distances[alike]
-        # With one pair of a kind, that kind's bound is the other's mean: published so, and kept for equal results.
-        far_bound = near.max() if len(near) > 1 else far.mean()
-        near_bound = far.min() if len(far) > 1 else near.mean()
+        # Without a pair of the other kind to compare with, the mean of the own kind is the bound.
+        far_bound = near.max() if len(near) else far.mean()
+        near_bound = far.min() if len(far) else near.mean()
         hard_far, hard_near = far[far < far_bound], near[near > near_bound]
         return hard_near.square().sum() + relu(self.margin - hard_far).square().sum()
 

@@ -33,9 +33,9 @@ class ContrastiveTensionLoss(Loss):
         self.other = copy.deepcopy(model)
 
     def embed(self, sentence_features: Iterable[Features]) -> list[Tensor]:
-        """Embed the first column with the copy, the second with the model."""
-        first, second = sentence_features
-        return [self.other(first)["sentence_embedding"], self.model(second)["sentence_embedding"]]
+        """Embed the first column with the copy, the last (which may be the same) with the model."""
+        columns = list(sentence_features)
+        return [self.other(dict(columns[0]))["sentence_embedding"], self.model(columns[-1])["sentence_embedding"]]
 
     def compute(self, embeddings: list[Tensor], labels: Tensor | None) -> Tensor:
         """Classify each pair by its dot product."""
@@ -46,8 +46,8 @@ class ContrastiveTensionLoss(Loss):
 class ContrastiveTensionLossInBatchNegatives(ContrastiveTensionLoss):
     """Contrastive tension in which each text must find itself among those of the batch, in both directions.
 
-    Trains faster than ``ContrastiveTensionLoss`` and needs no made pairs: both columns hold the same texts. The scale
-    is learned.
+    Trains faster than ``ContrastiveTensionLoss`` and needs no made pairs: one column of texts, or two that hold the
+    same. The scale is learned.
 
     Args:
         model: the model to train.
@@ -55,7 +55,7 @@ class ContrastiveTensionLossInBatchNegatives(ContrastiveTensionLoss):
         similarity_fct: similarity of every row with every row.
     """
 
-    inputs: ClassVar[tuple[Inputs, ...]] = (Inputs(("sentence1", "sentence2")),)
+    inputs: ClassVar[tuple[Inputs, ...]] = (Inputs(("sentence",)), Inputs(("sentence1", "sentence2")))
 
     def __init__(self, model: Any, scale: float = 20.0, similarity_fct: Metric = cos_sim) -> None:
         super().__init__(model)
