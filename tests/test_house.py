@@ -22,6 +22,7 @@ FLOORS = {
     1: "clustering models projection quantization search",
     2: "cross_encoder encoding hub model_card persist batching pool registry sentence_transformer",
     3: "losses mining store",
+    4: "training",
     5: "recipes",
     6: "__main__ cli util",
     7: "widgets",

@@ -177,5 +177,3 @@ def test_softmax_loss_gives_the_value_and_gradients_of_the_reference(models):
             results.append((loss.classifier.weight.grad, next(iter(net.parameters())).grad.clone()))
         for a, b in zip(*results, strict=True):
             assert torch.allclose(a, b, rtol=1e-5, atol=1e-6)
-
-
