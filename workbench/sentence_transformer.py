@@ -295,7 +295,7 @@ class SentenceTransformer(nn.Sequential, Parallel):
         self.eval()
         first, device, prompt = self._first_module(), self.device, options.prompt
         knows_tokens = isinstance(first, InputModule) and type(first).token_rows is not InputModule.token_rows
-        extra: Features = {"prompt_length": self._prompt_length(prompt)} if prompt and self._drops_prompt() else {}
+        extra: Features = {"prompt_length": length} if (length := self.prompt_length(prompt)) else {}
         if dict in self._accepts:  # a block somewhere has routes
             texts = [{options.task: text} if options.task and isinstance(text, str) else text for text in texts]
             if dict not in getattr(first, "accepts", ()):
@@ -356,11 +356,10 @@ class SentenceTransformer(nn.Sequential, Parallel):
         ]
         return rows, int(cut[inverse].sum())
 
-    def _drops_prompt(self) -> bool:
-        return any(getattr(block, "include_prompt", True) is False for block in self)
-
-    def _prompt_length(self, prompt: str) -> int:
-        """Tokens that a prompt adds at the front: its own and the opening special ones, not the closing one."""
+    def prompt_length(self, prompt: str) -> int:
+        """Tokens at the front of a text that pooling leaves out: a prompt's and the opening special ones, or none."""
+        if not prompt or all(getattr(block, "include_prompt", True) for block in self):
+            return 0
         ids = self.tokenize([prompt])["input_ids"][0].tolist()
         return len(ids) - (ids[-1] in getattr(self.tokenizer, "all_special_ids", ()))
 

@@ -118,7 +118,7 @@ class GISTEmbedLoss(Loss):
         self._bound = choose("margin strategy", margin_strategy, _MARGINS)
         if getattr(guide, "tokenizer", None) is None:
             raise TypeError(f"guide must be a SentenceTransformer, not {type(guide).__name__}.")
-        self.guide = guide
+        self._guide = (guide,)  # in a tuple, so that it is no part of this module: not trained, not saved
         self.temperature = temperature
         self.margin_strategy = margin_strategy
         self.margin = margin
@@ -127,9 +127,15 @@ class GISTEmbedLoss(Loss):
         self.gather_across_devices = gather_across_devices
         self._same_tokens = _vocabulary(model) == _vocabulary(guide)
 
+    @property
+    def guide(self) -> Any:
+        """The model that judges."""
+        return self._guide[0]
+
     def embed(self, sentence_features: Iterable[Features]) -> list[Tensor]:
         """Return the vectors of each column by the model, then those by the guide."""
         columns = list(sentence_features)
+        self.guide.eval()
         with torch.no_grad():
             guided = [self.guide(self._for_guide(features))["sentence_embedding"] for features in columns]
         return super().embed(columns) + guided
