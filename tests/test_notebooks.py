@@ -24,7 +24,11 @@ OWN = {
     "query": "How do I pay?",
     "documents": ["Payment is by card.", "The office opens at nine."],
 }
-RUNS = {"00_quickstart.ipynb": {"its own": {}, "others": OWN}}
+SEARCH = {"language": "german", "top": 5, "closer": 40, "rows": 1000, "seed": 1}
+RUNS = {
+    "00_quickstart.ipynb": {"its own": {}, "others": OWN},
+    "03_search.ipynb": {"its own": {}, "others": SEARCH},
+}
 
 
 @pytest.fixture
@@ -37,6 +41,8 @@ def execute(tmp_path, monkeypatch):
         notebook = nbformat.read(NOTEBOOKS / name, 4)
         notebook.cells.append(nbformat.v4.new_code_cell(MEMORY, id="memory"))
         nbformat.write(notebook, tmp_path / "in.ipynb")
+        if not (tmp_path / "data").exists():
+            (tmp_path / "data").symlink_to(NOTEBOOKS / "data")
         papermill.execute_notebook(
             tmp_path / "in.ipynb",
             tmp_path / "out.ipynb",
@@ -92,6 +98,24 @@ def test_the_quickstart_follows_other_parameters(execute):
     assert set(results["most alike in the panel"]) <= {OWN["query"], *OWN["documents"]}
     assert OWN["query"] in printed(cells["rank-show"])
     assert "The weather" not in str([cell.get("outputs") for cell in cells.values()])
+
+
+def test_search_finds_codes_by_words_paraphrases_by_meaning_and_most_by_both(execute):
+    cells, results, _ = execute("03_search.ipynb", {})
+    words, meaning, ranks, scores = results["nDCG"].values()
+    assert results["queries"] == 52
+    assert min(ranks, scores) > max(words, meaning)
+    assert scores > max(words, meaning) + 0.05
+    by_kind = {kind: list(values.values()) for kind, values in results["by kind"].items()}
+    assert by_kind["number or name"][0] > by_kind["number or name"][1] + 0.2
+    assert by_kind["other words"][1] > by_kind["other words"][0] + 0.1
+    assert results["compared with"]["question"] > results["compared with"]["answer"]
+    assert results["smaller"]["float32"] - results["smaller"]["binary, rescored"] < 0.05
+    assert results["smaller"]["binary, rescored"] > results["smaller"]["binary"]
+    assert results["closer"]["words (BM25)"] == "coffee-03", "E04 of the Brio, not of the Pilo"
+    assert results["the widest walk finds nine of ten"]
+    for figure in ("lexical-figure", "approximate-figure", "quantized-figure"):
+        assert "application/vnd.plotly.v1+json" in cells[figure].outputs[-1]["data"]
 
 
 @pytest.mark.parametrize("name", RUNS)

@@ -1,7 +1,6 @@
 """What ``encode`` was asked for, the table its vectors go into, and the two ways of filling it: here or in workers."""
 
 import copy
-import mmap
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from workbench.pool import WorkerPool
 from workbench.progress import track
 from workbench.texts import slices, unique
 from workbench.tokens import IntArray
+from workbench.vectors import let_go
 
 __all__ = [
     "OUTPUT_VALUES", "STREAM", "Options", "Parallel", "Precision", "Table", "check_out", "fill_table", "prefixed",
@@ -29,7 +29,6 @@ __all__ = [
 
 Precision = Literal["float32", "int8", "uint8", "binary", "ubinary"]
 OUTPUT_VALUES = ("sentence_embedding", "token_embeddings", None)
-_LET_GO = getattr(mmap, "MADV_DONTNEED", 0)  # not every system has it
 STREAM = 65_536  # texts of a generator that are held at a time
 
 
@@ -69,9 +68,8 @@ class Table:
             self.data = self._make(vectors)
         self.data[torch.from_numpy(rows) if self.to_tensor else rows] = vectors
         self._written += len(rows)
-        if self._written >= SLICE and isinstance(self.out, np.memmap) and self.out.mode in ("r+", "w+") and _LET_GO:
-            # The pages are in the file; let go of them, so that a large table does not fill this process's memory.
-            self.out._mmap.madvise(_LET_GO)  # type: ignore[attr-defined]
+        if self._written >= SLICE:
+            let_go(self.out)  # so that a large table does not fill this process's memory
             self._written = 0
 
     def _make(self, vectors: Any) -> Any:

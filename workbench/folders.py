@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -142,10 +142,11 @@ def save_state(folder: str | Path, state: dict[str, torch.Tensor], safe_serializ
 
 
 @contextmanager
-def write_atomically(target: str | Path) -> Iterator[Path]:
+def write_atomically(target: str | Path, *, replaced: Collection[str] = ()) -> Iterator[Path]:
     """Give a fresh folder beside ``target`` to write into, and put it in place when the block ends well.
 
-    Whatever was in ``target`` and is not written anew is kept (a checkpoint's optimizer state, a user's notes).
+    Whatever was in ``target`` and is not written anew is kept (a checkpoint's optimizer state, a user's notes), but for
+    the names in ``replaced``.
     If the block raises or the process is killed, ``target`` is as it was.
     """
     target = Path(target).resolve()
@@ -157,7 +158,7 @@ def write_atomically(target: str | Path) -> Iterator[Path]:
     try:
         yield fresh
         if target.exists():
-            _keep_others(target, fresh)
+            _keep_others(target, fresh, replaced)
             _swap(fresh, target)  # what was in target is removed below
         else:
             fresh.replace(target)
@@ -177,9 +178,9 @@ def _swap(fresh: Path, target: Path) -> None:
     old.replace(fresh)
 
 
-def _keep_others(old: Path, fresh: Path) -> None:
-    """Hard-link (or copy) what only ``old`` has, except weights in the other format and old modules."""
-    replaced = {*WEIGHTS, "modules.json"} | {entry["path"] for entry in _modules(old)}
+def _keep_others(old: Path, fresh: Path, replaced: Collection[str]) -> None:
+    """Hard-link (or copy) what only ``old`` has, except weights in the other format, old modules and ``replaced``."""
+    replaced = {*WEIGHTS, "modules.json", *replaced} | {entry["path"] for entry in _modules(old)}
     for entry in old.iterdir():
         if entry.name in replaced or (fresh / entry.name).exists():
             continue

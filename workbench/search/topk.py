@@ -1,6 +1,7 @@
 """The best k of a matrix of scores that is never whole in memory: blocked products and running lists of the best."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,10 +10,10 @@ from torch.nn.functional import normalize
 
 from workbench.errors import choose
 from workbench.progress import track
-from workbench.similarity import manhattan_sim, pairwise_euclidean_sim
-from workbench.vectors import as_matrix, blocks, float_rows
+from workbench.similarity import manhattan_sim, pairwise_dot_score, pairwise_euclidean_sim
+from workbench.vectors import MAPPED_BYTES, as_matrix, blocks, float_rows, let_go
 
-__all__ = ["METRICS", "Best", "top_k"]
+__all__ = ["METRICS", "Best", "best_first", "measure", "top_k"]
 
 _SCORES = 2**23  # scores in one block: 32 MB
 _ROWS = 2**13  # rows of the corpus in one block
@@ -51,7 +52,8 @@ def top_k(
 
     Args:
         queries: (q, dim) vectors; a memory-mapped file stays on disk.
-        corpus: (n, dim) vectors, read once from front to back; a memory-mapped file stays on disk.
+        corpus: (n, dim) vectors, read once from front to back; a memory-mapped file stays on disk. With ``decode``,
+            anything that has a length and can be sliced.
         k: how many rows to find.
         metric: one of ``METRICS``, or a function (queries, rows) → (queries, rows) scores, higher for better.
         corpus_chunk: most rows of the corpus in memory at a time; None decides by size.
@@ -60,47 +62,98 @@ def top_k(
         show: whether to show progress; see ``workbench.show_progress``.
 
     Returns:
-        Scores (q, k) and positions in the corpus (q, k), best first, of equal scores the smaller position first; -inf
-        and -1 where there are fewer than k rows.
+        Scores (q, k) and positions in the corpus (q, k), best first, of equal scores the smaller position first (which
+        of several equal rows have the last places is left open); -inf and -1 where there are fewer than k rows.
 
     Raises:
         VectorError: the two sides differ in dimensions, or hold NaN or infinite values; names the rows.
         ChoiceError: an unknown metric.
         ValueError: k is below 1.
     """
-    score = metric if callable(metric) else choose("metric", metric, _SCORERS)
+    score = _checked(metric) if callable(metric) else choose("metric", metric, _SCORERS)
     if k < 1:
         raise ValueError(f"k is {k}; ask for at least one row.")
+    if corpus_chunk is not None and corpus_chunk < 1:
+        raise ValueError(f"corpus_chunk is {corpus_chunk}; take at least one row at a time.")
     queries, corpus = as_matrix(queries, name="queries"), corpus if decode else as_matrix(corpus, name="corpus")
     dim = queries.shape[1] if len(queries) else None
     device = device or next((side.device for side in (queries, corpus) if isinstance(side, Tensor)), None)
-    scaled = normalize if metric == "cosine" else torch.Tensor.contiguous
+    prepare: Callable[[Tensor], Tensor] = normalize if metric == "cosine" else torch.Tensor.contiguous
+    if metric == "euclidean" and len(queries):  # distances stay the same, and squares lose fewer digits near the origin
+        centre = float_rows(queries, 0, _ROWS, device=device, name="queries").mean(0)
+        prepare = partial(torch.sub, other=centre)
     best = Best(len(queries), k + (_SLACK if metric == "euclidean" else 0), device)
-    rows = min(corpus_chunk or _ROWS, _ROWS)
+    rows, mapped = min(corpus_chunk or _ROWS, _ROWS), 0
     with track(len(corpus), unit="rows", desc="Searching", show=show) as bar:
         for start in range(0, len(corpus), rows):
-            part = corpus[start : start + rows]
-            part = as_matrix(decode(part) if decode else part, name="corpus", dim=dim)
-            part = scaled(float_rows(part, 0, rows, device=device, name="corpus", first=start))
+            stored = corpus[start : start + rows]
+            part = as_matrix(decode(stored) if decode else stored, name="corpus", dim=dim)
+            part = prepare(float_rows(part, 0, rows, device=device, name="corpus", first=start))
             for place, some in blocks(queries, max(1, _SCORES // rows), device=device, name="queries"):
-                best.push(score(scaled(some), part), start, slice(place, place + len(some)))
+                best.push(score(prepare(some), part), start, slice(place, place + len(some)))
+            if (mapped := mapped + part.nbytes) > MAPPED_BYTES:
+                let_go(stored)
+                mapped = 0
             bar.update(len(part))
     if metric == "euclidean":
         _measure(best, queries, corpus, decode, device)
-    scores, positions = best.ordered()
+    scores, positions = best_first(best.scores, best.ids)
     return scores[:, :k], positions[:, :k]
+
+
+def _checked(score: _Score) -> _Score:
+    """A user's function of scores, held to what it must return."""
+
+    def checked(queries: Tensor, rows: Tensor) -> Tensor:
+        scores = torch.as_tensor(score(queries, rows))
+        if scores.shape != (len(queries), len(rows)):
+            expected = f"({len(queries)}, {len(rows)})"
+            raise ValueError(f"The score function returned shape {tuple(scores.shape)}; expected {expected}.")
+        return scores.detach().float().contiguous()
+
+    return checked
+
+
+def measure(queries: Tensor, chosen: Tensor, fetch: Callable[[Tensor], Any], metric: str) -> Tensor:
+    """Score chosen rows for each query one by one: slower than a product of matrices, and without its rounding.
+
+    Args:
+        queries: (q, dim) float32 vectors.
+        chosen: (q, n) positions of rows, -1 for none.
+        fetch: turns positions (m,) into vectors (m, dim).
+        metric: "dot" or "euclidean".
+
+    Returns:
+        (q, n) scores, -inf for no row.
+    """
+    pairwise = pairwise_euclidean_sim if metric == "euclidean" else pairwise_dot_score
+    scores = torch.full(chosen.shape, -torch.inf, device=queries.device)
+    there = chosen >= 0
+    if not there.any():
+        return scores
+    rows = float_rows(as_matrix(fetch(chosen[there]), dim=queries.shape[1]), 0, int(there.sum()), device=queries.device)
+    scores[there] = pairwise(queries[there.nonzero()[:, 0]], rows)
+    return scores
 
 
 def _measure(best: "Best", queries: Any, corpus: Any, decode: Any, device: Any) -> None:
     """Put true distances in place of the scores that chose the rows; those have lost digits by cancellation."""
+
+    def fetch(chosen: Tensor) -> Any:
+        rows = corpus[chosen if isinstance(corpus, Tensor) else chosen.cpu().numpy()]
+        return decode(rows) if decode else rows
+
     for start, some in blocks(queries, max(1, _SCORES // (best.k * max(1, queries.shape[1]))), device=device):
-        chosen = best.ids[start : start + len(some)].clamp(min=0)
-        rows = corpus[chosen.flatten().cpu().numpy() if not isinstance(corpus, Tensor) else chosen.flatten()]
-        found = float_rows(as_matrix(decode(rows) if decode else rows), 0, len(rows), device=device)
-        true = pairwise_euclidean_sim(some.repeat_interleave(best.k, 0), found).view(len(some), best.k)
-        best.scores[start : start + len(some)].copy_(
-            torch.where(best.ids[start : start + len(some)] < 0, -torch.inf, true)
-        )
+        place = slice(start, start + len(some))
+        best.scores[place] = measure(some, best.ids[place], fetch, "euclidean")
+
+
+def best_first(scores: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Sort each row: best first, of equal scores the smaller id first; -1 where the score is -inf."""
+    ids = torch.where(scores == -torch.inf, -1, ids)
+    by_id = ids.argsort(dim=1)
+    order = by_id.gather(1, scores.gather(1, by_id).argsort(dim=1, descending=True, stable=True))
+    return scores.gather(1, order), ids.gather(1, order)
 
 
 class Best:
@@ -147,7 +200,4 @@ class Best:
 
     def ordered(self) -> tuple[Tensor, Tensor]:
         """Return (scores, ids), best first, of equal scores the smaller id first; -inf and -1 where there were none."""
-        ids = torch.where(self.scores == -torch.inf, -1, self.ids)
-        by_id = ids.argsort(dim=1)
-        order = by_id.gather(1, self.scores.gather(1, by_id).argsort(dim=1, descending=True, stable=True))
-        return self.scores.gather(1, order), ids.gather(1, order)
+        return best_first(self.scores, self.ids)
