@@ -31,7 +31,7 @@ CASES = [
 ]
 SETS = ("medline", "cisi", "npl", "cacm", "adi", "stackfaq")
 WAYS = [("float32", False), ("int8", False), ("int8", True), ("binary", False), ("binary", True)]
-BARS = (0.97, 0.97, None, 0.95)  # of what exact search reaches, for each way but the first
+BARS = (0.97, 0.97, None, 0.94)  # of what exact search reaches, for each way but the first
 MEMORY = """
 import re, threading, time
 import numpy as np

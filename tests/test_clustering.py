@@ -102,7 +102,17 @@ def test_large_k_means_goes_through_batches_and_says_so(monkeypatch):
     found = cluster(blobs(), n_clusters=3)
     np.testing.assert_array_equal(found.labels, TRUTH)
     assert found.settings["sampled"] == 30
+    with pytest.raises(VectorError, match="2 rows, such as 3, 7"):
+        cluster(NAN, n_clusters=3)
     assert "sampled" not in cluster(blobs()[:30], n_clusters=1).settings
+
+
+def test_hdbscan_finds_the_same_with_and_without_all_distances_in_memory(monkeypatch):
+    rows = np.concatenate([blobs(), np.random.default_rng(3).normal(size=(40, 12))])
+    whole = cluster(rows, "hdbscan", min_cluster_size=8)
+    monkeypatch.setattr(clusters_module, "_PAIRS", 10)
+    np.testing.assert_array_equal(cluster(rows, "hdbscan", min_cluster_size=8).labels, whole.labels)
+    assert whole.outliers > 10
 
 
 def test_clusters_are_a_table_with_or_without_texts():
@@ -254,6 +264,7 @@ BAD = {
     "a text that is none": (lambda: topic_words(TWO, ["a", "b", None, "c", "d"]), TextTypeError, "Row 2 is None"),
     "too few vectors": (lambda: representatives(TWO, blobs()), VectorError, "80 vectors for 5 rows"),
     "too few vectors to measure": (lambda: silhouette(TWO, blobs()), VectorError, "80 vectors for 5 rows"),
+    "NaN rows in parts": (lambda: stability(NAN, n_clusters=3), VectorError, "2 rows, such as 3, 7"),
     "one run": (lambda: stability(blobs(), runs=1), ValueError, "runs is 1"),
     "no share": (lambda: stability(blobs(), share=0), ValueError, "share 0"),
     "labels of words": (lambda: Clusters.of(["a"]), ValueError, "one whole number"),
