@@ -219,6 +219,10 @@ class CrossEncoder(Pretrained, Parallel):
         logits: Tensor = model(**model_inputs(features, model, self._tokens.tokenizer)).logits
         return logits
 
+    def features(self, pairs: Sequence[tuple[str, str]]) -> Features:
+        """Return one padded batch of features for pairs of texts, ready for ``forward``."""
+        return pad(self._token_rows(list(pairs)), np.arange(len(pairs)), self._tokens.tokenizer)
+
     def _fill(self, table: Table, pairs: list[Any], places: IntArray, options: Options) -> npt.NDArray[np.bool_]:
         """Write the logits of each pair to its place in the table; returns which pairs were cut."""
         self.eval()
