@@ -63,11 +63,16 @@ class Bert(nn.Module):
         def block(**layers: nn.Module) -> nn.ModuleDict:
             return nn.ModuleDict(layers)
 
-        words = nn.Embedding(sizes.vocab_size, width, padding_idx=config.get("pad_token_id", 0), device="meta")
-        places = nn.Embedding(sizes.max_position_embeddings, width, device="meta")
-        types = nn.Embedding(sizes.type_vocab_size, width, device="meta")
+        def table(
+            rows: int, pad: int | None = None
+        ) -> nn.Embedding:  # `nn.Embedding(device="meta")` imports half of torch
+            return nn.Embedding.from_pretrained(torch.empty(rows, width, device="meta"), freeze=False, padding_idx=pad)
+
         self.embeddings = block(
-            word_embeddings=words, position_embeddings=places, token_type_embeddings=types, LayerNorm=norm()
+            word_embeddings=table(sizes.vocab_size, config.get("pad_token_id", 0)),
+            position_embeddings=table(sizes.max_position_embeddings),
+            token_type_embeddings=table(sizes.type_vocab_size),
+            LayerNorm=norm(),
         )
         layers = [
             block(
@@ -200,10 +205,14 @@ def read_bert(folder: Path, *, classifier: bool) -> Bert | BertClassifier | None
         return None
     if not classifier:
         state = {key.removeprefix("bert."): tensor for key, tensor in state.items()}
-    state = {key: tensor.clone() for key, tensor in state.items() if not key.removeprefix("bert.").startswith(_UNUSED)}
+    state = {key: tensor for key, tensor in state.items() if not key.removeprefix("bert.").startswith(_UNUSED)}
     expected = 7 + 16 * sizes[2] + (2 if classifier else 0)
-    if len(state) != expected or any(tensor.dtype != torch.float32 for tensor in state.values()):
+    says = config.get("dtype") or config.get("torch_dtype")  # wins over how the weights are stored
+    if len(state) != expected or not all(
+        t.is_floating_point() if says else t.dtype == torch.float32 for t in state.values()
+    ):
         return None
+    state = {key: tensor.to(torch.float32, copy=True) for key, tensor in state.items()}  # not tied to the file
     model = (BertClassifier if classifier else Bert)(config, folder)
     try:
         model.load_state_dict(state, assign=True)
