@@ -63,10 +63,9 @@ class Bert(nn.Module):
         def block(**layers: nn.Module) -> nn.ModuleDict:
             return nn.ModuleDict(layers)
 
-        def table(
-            rows: int, pad: int | None = None
-        ) -> nn.Embedding:  # `nn.Embedding(device="meta")` imports half of torch
-            return nn.Embedding.from_pretrained(torch.empty(rows, width, device="meta"), freeze=False, padding_idx=pad)
+        def table(rows: int, pad: int | None = None) -> nn.Embedding:
+            empty = torch.empty(rows, width, device="meta")  # left to make it, nn.Embedding imports torch's compiler
+            return nn.Embedding(rows, width, padding_idx=pad, _weight=empty)
 
         self.embeddings = block(
             word_embeddings=table(sizes.vocab_size, config.get("pad_token_id", 0)),
