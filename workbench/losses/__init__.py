@@ -32,9 +32,10 @@ __all__ = [
     "BatchHardTripletLoss", "BatchHardTripletLossDistanceFunction", "BatchSemiHardTripletLoss", "CachedGISTEmbedLoss",
     "CachedLoss", "CachedMultipleNegativesRankingLoss", "CachedMultipleNegativesSymmetricRankingLoss", "CoSENTLoss",
     "ContrastiveLoss", "ContrastiveTensionLoss", "ContrastiveTensionLossInBatchNegatives", "CosineSimilarityLoss",
-    "DenoisingAutoEncoderLoss", "DistillKLDivLoss", "GISTEmbedLoss", "Inputs", "Loss", "MSELoss", "MarginMSELoss", "Matryoshka2dLoss",
-    "MatryoshkaLoss", "MegaBatchMarginLoss", "MultipleNegativesRankingLoss", "MultipleNegativesSymmetricRankingLoss",
-    "OnlineContrastiveLoss", "SiameseDistanceMetric", "SoftmaxLoss", "TripletDistanceMetric", "TripletLoss",
+    "DenoisingAutoEncoderLoss", "DistillKLDivLoss", "GISTEmbedLoss", "Inputs", "Loss", "MSELoss", "MarginMSELoss",
+    "Matryoshka2dLoss", "MatryoshkaLoss", "MegaBatchMarginLoss", "MultipleNegativesRankingLoss",
+    "MultipleNegativesSymmetricRankingLoss", "OnlineContrastiveLoss", "SiameseDistanceMetric", "SoftmaxLoss",
+    "TripletDistanceMetric", "TripletLoss",
 ]  # fmt: skip
 
 __getattr__, __dir__ = lazy(__name__, _HOMES)
