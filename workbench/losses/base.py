@@ -67,7 +67,8 @@ class Loss(nn.Module):
             return [self.model(features)["sentence_embedding"] for features in columns]
         batches, places = found
         vectors = torch.cat([self.model(batch)["sentence_embedding"] for batch in batches])[places]
-        return list(vectors.split([len(features.get("offsets", features["input_ids"])) for features in columns]))
+        sizes = [len(features["offsets" if "offsets" in features else "input_ids"]) for features in columns]
+        return list(torch.split(vectors, sizes))
 
     def truncate(self, embeddings: list[Tensor], dim: int) -> list[Tensor]:
         """Return the model's vectors cut to ``dim`` dimensions and scaled to length 1 again; for ``MatryoshkaLoss``."""

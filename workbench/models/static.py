@@ -71,9 +71,8 @@ class StaticEmbedding(InputModule):
         """Add ``sentence_embedding``, (texts, dimension)."""
         ids, starts = features["input_ids"], features["offsets"]
         counts = torch.diff(starts, append=starts.new_tensor([len(ids)]))
-        features["sentence_embedding"] = (
-            _Sums.apply(self.embedding.weight, ids, starts, counts) / counts.clamp(min=1)[:, None]
-        )  # type: ignore[no-untyped-call]
+        sums = _Sums.apply(self.embedding.weight, ids, starts, counts)  # type: ignore[no-untyped-call]
+        features["sentence_embedding"] = sums / counts.clamp(min=1)[:, None]
         return features
 
     def get_sentence_embedding_dimension(self) -> int:
