@@ -10,6 +10,7 @@ WorkbenchError
 ├── VectorError          (ValueError)   vectors that cannot be used: names their rows, or both numbers of dimensions
 ├── DataFormatError      (ValueError)   a saved index, store or table that is damaged or not one of ours
 ├── ColumnsError         (ValueError)   a data set does not fit a loss: says which columns would, and which losses do
+├── TrainingError        (RuntimeError) training had to stop: says at which step, on which rows, and what to do
 ├── ServiceError         (RuntimeError) a search server does not answer or refuses: says what was done until then
 ├── WorkerError          (RuntimeError) a worker process raised or died: names it
 └── Cancelled                           the user stopped the work
@@ -20,8 +21,8 @@ from typing import TypeVar
 
 __all__ = [
     "Cancelled", "ChoiceError", "ColumnsError", "DataFormatError", "DependencyError", "ModelFormatError",
-    "ModelNotFoundError", "ServiceError", "TextTypeError", "TruncationWarning", "UnsafeModelError", "VectorError",
-    "WorkbenchError", "WorkerError", "choose",
+    "ModelNotFoundError", "ServiceError", "TextTypeError", "TrainingError", "TruncationWarning", "UnsafeModelError",
+    "VectorError", "WorkbenchError", "WorkerError", "choose",
 ]  # fmt: skip
 
 _T = TypeVar("_T")
@@ -65,6 +66,10 @@ class DataFormatError(WorkbenchError, ValueError):
 
 class ColumnsError(WorkbenchError, ValueError):
     """The columns or rows of a data set do not fit a loss; the message says what would."""
+
+
+class TrainingError(WorkbenchError, RuntimeError):
+    """Training had to stop; the message names the step and what to do."""
 
 
 class ServiceError(WorkbenchError, RuntimeError):

@@ -22,6 +22,7 @@ from workbench.errors import ChoiceError, choose
 from workbench.folders import inside, write_atomically
 from workbench.model_card import SentenceTransformerModelCardData, generate_model_card
 from workbench.models.base import Features, InputModule
+from workbench.models.transformer import recompute_activations
 from workbench.persist import ModelConfig, load_modules, read_config, save_modules
 from workbench.pool import WorkerPool
 from workbench.progress import track
@@ -469,12 +470,19 @@ class SentenceTransformer(nn.Sequential, Parallel):
         """Return what runs the model: "torch"."""
         return self.backend
 
-    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict[str, Any] | None = None) -> None:
+    def gradient_checkpointing_enable(
+        self, gradient_checkpointing_kwargs: dict[str, Any] | None = None, **options: Any
+    ) -> None:
         """Trade time for memory in training: activations are computed again in the backward pass."""
         if (model := self.transformers_model) is None:
             raise ValueError("This model has no transformer, so there is nothing to checkpoint.")
-        newer = getattr(model, "activation_checkpointing_enable", None)  # its name in later transformers
-        (newer or model.gradient_checkpointing_enable)(gradient_checkpointing_kwargs)
+        recompute_activations(model, gradient_checkpointing_kwargs, **options)
+
+    def activation_checkpointing_enable(
+        self, activation_checkpointing_kwargs: dict[str, Any] | None = None, **options: Any
+    ) -> None:
+        """Do as ``gradient_checkpointing_enable``, under its later name."""
+        self.gradient_checkpointing_enable(activation_checkpointing_kwargs, **options)
 
     def set_pooling_include_prompt(self, include_prompt: bool) -> None:
         """Say whether the tokens of a prompt count in pooling."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from workbench.losses.joined import joined
 from workbench.models.base import Features
 
 __all__ = ["LABELS", "Inputs", "Label", "Loss", "Metric", "gather", "metric_name", "needed"]
@@ -50,6 +51,7 @@ class Loss(nn.Module):
 
     inputs: ClassVar[tuple[Inputs, ...]] = ()
     citation: ClassVar[str] = ""  # BibTeX, for the model card
+    apart: bool = False  # whether the model must see each column by itself
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -60,8 +62,14 @@ class Loss(nn.Module):
         return self.compute(self.embed(sentence_features), labels)
 
     def embed(self, sentence_features: Iterable[Features]) -> list[Tensor]:
-        """Return one (batch, dim) tensor for each column."""
-        return [self.model(features)["sentence_embedding"] for features in sentence_features]
+        """Return one (batch, dim) tensor for each column; the model sees them together where that saves padding."""
+        columns = list(sentence_features)
+        if self.apart or (found := joined(columns)) is None:
+            return [self.model(features)["sentence_embedding"] for features in columns]
+        batches, places = found
+        vectors = torch.cat([self.model(batch)["sentence_embedding"] for batch in batches])[places]
+        sizes = [len(features["offsets" if "offsets" in features else "input_ids"]) for features in columns]
+        return list(torch.split(vectors, sizes))
 
     def truncate(self, embeddings: list[Tensor], dim: int) -> list[Tensor]:
         """Return the model's vectors cut to ``dim`` dimensions and scaled to length 1 again; for ``MatryoshkaLoss``."""

@@ -134,6 +134,8 @@ class AdaptiveLayerLoss(Loss):
         if not hasattr(model[0], "auto_model"):
             raise TypeError(f"The model begins with {type(model[0]).__name__}; only a Transformer has layers to drop.")
         self.loss = loss
+        for inner in (loss, getattr(loss, "loss", loss)):
+            inner.apart = True  # so that every layer's vectors stay in a column's features
         self.n_layers_per_step = n_layers_per_step
         self.last_layer_weight = last_layer_weight
         self.prior_layers_weight = prior_layers_weight

@@ -1,43 +1,28 @@
 """The one trainer, for sentence encoders and cross-encoders, on the Trainer of transformers."""
 
-import json
 import math
+import re
 import shutil
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import ConcatDataset, DataLoader, IterableDataset
 from transformers import Trainer as HuggingFaceTrainer
+from transformers import TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput
 
-from workbench.errors import ChoiceError, ModelFormatError, WorkbenchError, choose
-from workbench.folders import load_state, save_state
+from workbench.errors import ChoiceError, ModelFormatError, TrainingError, choose
+from workbench.models import Router
+from workbench.training import checkpoints
 from workbench.training.arguments import CrossEncoderTrainingArguments, SentenceTransformerTrainingArguments
 from workbench.training.collator import DATASET, PairCollator, SentenceCollator
-from workbench.training.columns import VALID_LABEL_COLUMNS
-from workbench.training.samplers import (
-    DefaultBatchSampler,
-    GroupByLabelBatchSampler,
-    NoDuplicatesBatchSampler,
-    ProportionalBatchSampler,
-    RoundRobinBatchSampler,
-)
+from workbench.training.columns import check_columns
+from workbench.training.loader import is_stream, loader
 
-__all__ = ["CrossEncoderTrainer", "SentenceTransformerTrainer", "Trainer", "TrainingError"]
-
-_SAMPLERS = {
-    "batch_sampler": DefaultBatchSampler,
-    "no_duplicates": NoDuplicatesBatchSampler,
-    "group_by_label": GroupByLabelBatchSampler,
-}
-_TURNS = {"proportional": ProportionalBatchSampler, "round_robin": RoundRobinBatchSampler}
-_LOSSES = "losses"  # the folder of a checkpoint that holds what a loss itself has learned
-_STATE = "trainer_state.json"  # what a checkpoint gets last
+__all__ = ["CrossEncoderTrainer", "SentenceTransformerTrainer", "Trainer"]
 
 
 class Trainer(HuggingFaceTrainer):
@@ -88,7 +73,14 @@ class Trainer(HuggingFaceTrainer):
         *,
         tokenizer: Any = None,
     ) -> None:
+        made = loss.values() if isinstance(loss, Mapping) else [loss]
+        if model_init is not None and any(isinstance(one, nn.Module) for one in made):
+            raise ValueError("With model_init, give the loss as a function of the model: lambda model: TheLoss(model).")
         args = args or self.arguments("tmp_trainer")
+        if not isinstance(args, SentenceTransformerTrainingArguments):
+            raise TypeError(f"args are {type(args).__name__}; expected {self.arguments.__name__}.")
+        if model is not None and not isinstance(model, nn.Module):
+            raise TypeError(f"model is {type(model).__name__} {model!r:.100}; expected a loaded model.")
         self.evaluators: list[Any] = list(evaluator) if isinstance(evaluator, (list, tuple)) else [evaluator]
         self.evaluators = [one for one in self.evaluators if one is not None]
         self._wanted_loss = loss
@@ -103,7 +95,7 @@ class Trainer(HuggingFaceTrainer):
             processing_class or tokenizer,
             model_init,
             compute_metrics=compute_metrics,
-            callbacks=callbacks,
+            callbacks=[_ClearGradients(), *(callbacks or [])],
             optimizers=optimizers,
             optimizer_cls_and_kwargs=optimizer_cls_and_kwargs,
             preprocess_logits_for_metrics=preprocess_logits_for_metrics,
@@ -112,7 +104,7 @@ class Trainer(HuggingFaceTrainer):
         self._make_losses()
         if data_collator is None:
             self.data_collator = self.usual_collator()
-        self._check()
+        self._check_data()
 
     # ── what differs between the two kinds of model ───────────────────────────────────────────────────────────────
 
@@ -141,8 +133,6 @@ class Trainer(HuggingFaceTrainer):
             loss = self.usual_loss()
         elif not isinstance(loss, nn.Module):
             loss = loss(self.model)
-        elif self.model_init is not None:
-            raise ValueError("With model_init, give the loss as a function of the model: lambda model: TheLoss(model).")
         return loss.to(self.args.device)
 
     def _loss_for(self, dataset: str | None) -> nn.Module:
@@ -174,6 +164,13 @@ class Trainer(HuggingFaceTrainer):
         """Make the optimizer, over the model's parameters and the losses' own."""
         every = nn.ModuleList([self.model if model is None else model, *self._losses.values()])
         optimizer: torch.optim.Optimizer = super().create_optimizer(every)
+        for pattern, rate in (self.args.learning_rate_mapping or {}).items():
+            found = {id(one) for name, one in every.named_parameters() if re.search(pattern, name.partition(".")[2])}
+            for group in list(optimizer.param_groups):
+                moved = [one for one in group["params"] if id(one) in found]
+                if moved:
+                    group["params"] = [one for one in group["params"] if id(one) not in found]
+                    optimizer.add_param_group({**group, "params": moved, "lr": rate})
         return optimizer
 
     def compute_loss(
@@ -192,10 +189,9 @@ class Trainer(HuggingFaceTrainer):
         rows = inputs["rows"]
         value: Tensor = super().training_step(model, inputs, num_items_in_batch)
         if not math.isfinite(value.item()):
-            shown = "; ".join(f"{row!r:.200}" for row in rows[:3])
             raise TrainingError(
-                f"The loss is {value.item()} at step {self.state.global_step + 1}. Lower the learning rate, or train "
-                f"without fp16; look at the rows of this batch, which begin with: {shown}"
+                f"The loss is {value.item()} at step {self.state.global_step + 1}. Lower the learning rate, give the "
+                f"loss a lower scale, or train without fp16; look at this batch, whose rows begin with: {rows}"
             )
         return value
 
@@ -215,46 +211,18 @@ class Trainer(HuggingFaceTrainer):
         if self.train_dataset is None:
             raise ValueError("There is nothing to train on: give train_dataset.")
         size, drop = self._train_batch_size, self.args.dataloader_drop_last
-        return self._loader(self.train_dataset, size, drop, self.args.batch_sampler)
+        return self.accelerator.prepare(loader(self.train_dataset, size, drop, self.args, self.data_collator))
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
         """Return batches of evaluation data, in order."""
         named = {eval_dataset: self.eval_dataset[eval_dataset]} if isinstance(eval_dataset, str) else None
         dataset = named or (self.eval_dataset if eval_dataset is None else _as_datasets(eval_dataset))
-        return self._loader(dataset, self.args.eval_batch_size, False, None)
+        made = loader(dataset, self.args.eval_batch_size, False, self.args, self.data_collator, in_order=True)
+        return self.accelerator.prepare(made)
 
     def get_test_dataloader(self, test_dataset: Any) -> Any:
         """Return batches of test data, in order."""
         return self.get_eval_dataloader(test_dataset)
-
-    def _loader(self, dataset: Any, size: int, drop_last: bool, sampler: Any) -> Any:
-        args = self.args
-        how: dict[str, Any] = {
-            "collate_fn": self.data_collator,
-            "num_workers": args.dataloader_num_workers,
-            "pin_memory": args.dataloader_pin_memory,
-            "persistent_workers": args.dataloader_persistent_workers,
-            "prefetch_factor": args.dataloader_prefetch_factor,
-        }
-        if _is_stream(dataset):
-            return self.accelerator.prepare(DataLoader(dataset, batch_size=size, drop_last=drop_last, **how))
-        parts = dataset if isinstance(dataset, dict) else {None: dataset}
-        joined = _Named(parts)
-        if sampler is None:
-            return self.accelerator.prepare(DataLoader(joined, batch_size=size, drop_last=drop_last, **how))
-        make = sampler if callable(sampler) and not isinstance(sampler, str) else _SAMPLERS[sampler]
-        seed = args.data_seed if args.data_seed is not None else args.seed
-        batches = [
-            make(part, batch_size=size, drop_last=drop_last, valid_label_columns=list(VALID_LABEL_COLUMNS),
-                 generator=torch.Generator().manual_seed(seed), seed=seed)
-            for part in parts.values()
-        ]  # fmt: skip
-        whole = batches[0]
-        if isinstance(dataset, dict):
-            turns = args.multi_dataset_batch_sampler
-            make = turns if callable(turns) and not isinstance(turns, str) else _TURNS[turns]
-            whole = make(joined, batches, generator=torch.Generator().manual_seed(seed), seed=seed)
-        return self.accelerator.prepare(DataLoader(joined, batch_sampler=whole, **how))
 
     # ── evaluation ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -295,45 +263,63 @@ class Trainer(HuggingFaceTrainer):
 
     # ── checks before the first step ──────────────────────────────────────────────────────────────────────────────
 
-    def _check(self) -> None:
-        from workbench.training.columns import check_columns
-
+    def _check_data(self) -> None:
+        streams = is_stream(self.train_dataset) and self.train_dataset is not None
+        if streams and self.args.max_steps < 1:
+            raise ValueError("A stream has no length, so say how long to train: max_steps.")
+        names: set[str] = set()
         for role, dataset in (("train_dataset", self.train_dataset), ("eval_dataset", self.eval_dataset)):
             for name, part in dataset.items() if isinstance(dataset, dict) else [(None, dataset)]:
                 if part is not None:
                     check_columns(part, self._loss_for(name), name=f"{role}[{name!r}]" if name else role)
-        if self.args.load_best_model_at_end or self.args.metric_for_best_model:
-            self._check_metric()
+                    names |= {*filter(None, [name]), *next(iter(part))}
+        self._check_tables(sorted(names))
+
+    def _check_tables(self, names: list[str]) -> None:
+        """Refuse prompts and routes for columns and data sets that there are not."""
+        args = self.args
+        for what, table in (("prompts", args.prompts), ("router_mapping", args.router_mapping)):
+            for one in [table, *table.values()] if isinstance(table, Mapping) else []:
+                for key in one if isinstance(one, Mapping) and names else []:
+                    choose(f"column or data set of {what}", key, dict.fromkeys(names))
+        if args.router_mapping and not any(isinstance(block, Router) for block in self.model.modules()):
+            raise ValueError("router_mapping is given, but the model has no Router whose routes it could name.")
 
     def _check_metric(self) -> None:
-        """Refuse a metric for the best model that no evaluation will give."""
-        asked = self.args.metric_for_best_model or "loss"
-        primary = [f"eval_{one.primary_metric}" for one in self.evaluators if getattr(one, "primary_metric", None)]
-        if asked in ("loss", "eval_loss") and not self.eval_dataset and primary:
-            self.args.metric_for_best_model, self.args.greater_is_better = primary[0], True
+        """Refuse a metric for the best model that no evaluation will give; without one, take the first evaluator's."""
+        args, asked = self.args, self.args.metric_for_best_model
+        if asked is None:
             return
         names = list(self.eval_dataset) if isinstance(self.eval_dataset, dict) else []
         known = [f"eval_{name}_loss" for name in names] if names else ["eval_loss"] if self.eval_dataset else []
-        full = asked if asked.startswith("eval_") else f"eval_{asked}"
-        if full in known or full in primary:
+        choose_own = args.asked_metric is None and bool(self.evaluators)
+        if asked.removeprefix("eval_") in [name.removeprefix("eval_") for name in known] and not choose_own:
             return
-        known += list(self._measured("eval"))  # an evaluator's other names are known when it has run
-        if full not in known:
-            shown = ", ".join(map(repr, sorted({*known, *primary})))
-            raise ChoiceError(f"Unknown metric_for_best_model {asked!r}. Each evaluation gives: {shown or 'nothing'}.")
+        known += self._measured("eval")  # what evaluators give is known when they have run
+        if choose_own:
+            first = getattr(self.evaluators[0], "primary_metric", None)
+            args.metric_for_best_model = asked = first or known[-1]
+            args.greater_is_better = not asked.endswith("loss")
+        if f"eval_{asked.removeprefix('eval_')}" not in known:
+            shown = ", ".join(map(repr, known)) or "nothing"
+            raise ChoiceError(f"Unknown metric_for_best_model {asked!r}. Each evaluation gives: {shown}.")
 
     # ── keeping ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def train(self, resume_from_checkpoint: str | Path | bool | None = None, *args: Any, **kwargs: Any) -> Any:
         """Train; ``resume_from_checkpoint=True`` goes on from the last checkpoint that was written to its end."""
+        self._check_metric()
         if resume_from_checkpoint is True:
-            resume_from_checkpoint = _last_checkpoint(Path(self.args.output_dir))
-        elif resume_from_checkpoint and not _is_complete(Path(resume_from_checkpoint)):
+            resume_from_checkpoint = checkpoints.latest(Path(self.args.output_dir))
+        elif resume_from_checkpoint and not checkpoints.is_complete(Path(resume_from_checkpoint)):
             raise ModelFormatError(f"{resume_from_checkpoint} is no checkpoint, or was not written to its end.")
         return super().train(str(resume_from_checkpoint) if resume_from_checkpoint else None, *args, **kwargs)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         folder = Path(self._get_output_dir(trial)) / f"checkpoint-{self.state.global_step}"
+        if self.args.should_save:
+            checkpoints.begin(folder)
+        self.accelerator.wait_for_everyone()
         try:
             super()._save_checkpoint(model, trial)
         except (OSError, RuntimeError) as error:  # torch and safetensors report a full disk as RuntimeError
@@ -345,21 +331,11 @@ class Trainer(HuggingFaceTrainer):
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
         folder = Path(output_dir or self.args.output_dir)
-        if not self.args.should_save:
-            return
-        self.accelerator.unwrap_model(self.model).save_pretrained(folder)
-        if own := self._own_parameters():
-            (folder / _LOSSES).mkdir(exist_ok=True)
-            save_state(folder / _LOSSES, dict(own))
+        self.model.save_pretrained(folder)
+        checkpoints.save_losses(folder, self._own_parameters())
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        kept = type(self.model)(resume_from_checkpoint, device="cpu")
-        self.model.load_state_dict(kept.state_dict())
-        if own := self._own_parameters():
-            saved = load_state(Path(resume_from_checkpoint) / _LOSSES)
-            with torch.no_grad():
-                for name, parameter in own.items():
-                    parameter.copy_(saved[name])
+        checkpoints.restore(Path(resume_from_checkpoint), self.model, self._own_parameters())
 
     def _load_best_model(self) -> None:
         self._load_from_checkpoint(str(self.state.best_model_checkpoint))
@@ -376,7 +352,7 @@ class SentenceTransformerTrainer(Trainer):
 
     def usual_collator(self) -> PairCollator:
         """Return a collator that tokenises, with the prompts of the arguments."""
-        return SentenceCollator(self.model, self.args.prompts)
+        return SentenceCollator(self.model, self.args.prompts, self.args.router_mapping)
 
 
 class CrossEncoderTrainer(Trainer):
@@ -384,28 +360,20 @@ class CrossEncoderTrainer(Trainer):
 
     arguments = CrossEncoderTrainingArguments
 
+    def usual_loss(self) -> nn.Module:
+        """Return a ``BinaryCrossEntropyLoss``, or a ``CrossEntropyLoss`` for a model of several classes."""
+        from workbench.losses import cross_encoder
 
-class TrainingError(WorkbenchError, RuntimeError):
-    """Training had to stop; the message names the step and what to do."""
+        name = "BinaryCrossEntropyLoss" if self.model.num_labels == 1 else "CrossEntropyLoss"
+        loss: nn.Module = getattr(cross_encoder, name)(self.model)
+        return loss
 
 
-class _Named(ConcatDataset[Any]):
-    """Data sets end to end, whose rows say which of them they are from."""
+class _ClearGradients(TrainerCallback):
+    """Transformers clears the gradients of the model only; those of a loss's own parameters would add up."""
 
-    def __init__(self, parts: Mapping[str | None, Any]) -> None:
-        super().__init__(list(parts.values()))
-        self.names = list(parts)
-
-    def __getitems__(self, rows: Sequence[int]) -> list[dict[str, Any]]:
-        """Return rows of one data set, read at once; without one for all, one by one."""
-        place = next(place for place, end in enumerate(self.cumulative_sizes) if rows[0] < end)
-        start = self.cumulative_sizes[place - 1] if place else 0
-        if not all(start <= row < self.cumulative_sizes[place] for row in rows):
-            return [self.__getitems__([row])[0] for row in rows]
-        dataset = self.datasets[place]
-        local = [row - start for row in rows]
-        found = dataset.__getitems__(local) if hasattr(dataset, "__getitems__") else [dataset[row] for row in local]
-        return [{**row, DATASET: self.names[place]} for row in found]
+    def on_optimizer_step(self, args: Any, state: Any, control: Any, *, optimizer: Any = None, **kwargs: Any) -> None:
+        optimizer.zero_grad()
 
 
 @contextmanager
@@ -424,26 +392,3 @@ def _bound(loss: nn.Module, model: nn.Module, wrapped: nn.Module) -> Iterator[No
 def _as_datasets(data: Any) -> Any:
     """A data set, or a plain dict of them."""
     return dict(data) if isinstance(data, Mapping) else data
-
-
-def _is_stream(dataset: Any) -> bool:
-    return isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__")
-
-
-def _is_complete(folder: Path) -> bool:
-    try:
-        json.loads((folder / _STATE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return True
-
-
-def _last_checkpoint(output_dir: Path) -> Path:
-    """The newest checkpoint that was written to its end; others are left and named in a warning."""
-    numbered = [(folder.name.rpartition("-")[2], folder) for folder in output_dir.glob("checkpoint-*")]
-    steps = {int(number): folder for number, folder in numbered if number.isdecimal()}
-    for step in sorted(steps, reverse=True):
-        if _is_complete(steps[step]):
-            return steps[step]
-        warnings.warn(f"{steps[step]} was not written to its end; an earlier checkpoint is taken.", stacklevel=3)
-    raise ModelFormatError(f"{output_dir} holds no checkpoint that was written to its end.")
