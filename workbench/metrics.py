@@ -99,9 +99,8 @@ def class_f1(predicted: Any, labels: Any) -> tuple[float, float, float]:
     _, codes = np.unique(np.concatenate([predicted, labels]), return_inverse=True)
     predicted, labels = codes[: len(labels)], codes[len(labels) :]
     size = int(codes.max()) + 1
-    right, chosen, true = (
-        np.bincount(rows, minlength=size) for rows in (labels[predicted == labels], predicted, labels)
-    )
+    right = np.bincount(labels[predicted == labels], minlength=size)
+    chosen, true = (np.bincount(rows, minlength=size) for rows in (predicted, labels))
     f1 = 2 * right / (chosen + true)  # (classes,)
     return float(f1.mean()), float(right.sum() / len(labels)), float(f1 @ true / len(labels))
 
@@ -119,7 +118,8 @@ def ranked_gains(scores: Any, gains: Any, *, average_ties: bool = False) -> _Flo
     if not average_ties:
         return gains[order]
     _, place, counts = np.unique(-scores[order], return_inverse=True, return_counts=True)
-    return (np.bincount(place, gains[order]) / counts)[place]
+    shared: _Floats = np.bincount(place, gains[order]) / counts
+    return shared[place]
 
 
 def ndcg_at_k(ranked: Any, relevant: Any, k: int) -> float:

@@ -19,8 +19,8 @@ from workbench.similarity import SimilarityFunction
 from workbench.texts import as_texts
 
 __all__ = [
-    "Measured", "SentenceEvaluator", "SequentialEvaluator", "SimilarityFunction", "append_row", "as_labels", "as_rows", "checked_names",
-    "positive_sizes", "same_length",
+    "Measured", "SentenceEvaluator", "SequentialEvaluator", "SimilarityFunction", "append_row", "as_labels", "as_rows",
+    "checked_names", "positive_sizes", "same_length",
 ]  # fmt: skip
 
 logger = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class SentenceEvaluator:
     greater_is_better = True
     primary_metric: str | None = None  # known when the model has been measured, at the latest
     csv_file = ""
-    settings: ClassVar[tuple[str, ...]] = ("truncate_dim",)  # what a model card tells of an evaluator
+    settings: tuple[str, ...] = ("truncate_dim",)  # what a model card tells of an evaluator
 
     def __init__(
         self,

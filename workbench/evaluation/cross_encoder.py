@@ -24,7 +24,7 @@ __all__ = [
 class _PairEvaluator(SentenceEvaluator):
     """What evaluators of scored pairs have in common."""
 
-    settings = ("prompt_name",)
+    settings: tuple[str, ...] = ("prompt_name",)
     sentence_pairs: list[tuple[str, str]]
     prompt_name: str | None = None
 
@@ -95,12 +95,11 @@ class CrossEncoderClassificationEvaluator(_PairEvaluator):
         """Classify every pair."""
         scores = self._predict(model, self.sentence_pairs)
         if scores.ndim == 2:
-            found = zip(
-                ("macro", "micro", "weighted"), metrics.class_f1(scores.argmax(axis=1), self.labels), strict=True
+            f1s = dict(
+                zip(("macro", "micro", "weighted"), metrics.class_f1(scores.argmax(1), self.labels), strict=True)
             )
-            values = {f"f1_{kind}": value for kind, value in found}
-            row = {f"{kind.title()}_F1": values[f"f1_{kind}"] for kind in ("macro", "micro", "weighted")}
-            return Measured(values, "f1_macro", row)
+            row = {f"{kind.title()}_F1": value for kind, value in f1s.items()}
+            return Measured({f"f1_{kind}": value for kind, value in f1s.items()}, "f1_macro", row)
         labels = as_labels("labels", self.labels, most=1)
         accuracy, accuracy_threshold = metrics.best_accuracy(scores, labels)
         f1, precision, recall, f1_threshold = metrics.best_f1(scores, labels)
@@ -113,8 +112,7 @@ class CrossEncoderClassificationEvaluator(_PairEvaluator):
             "recall": recall,
             "average_precision": metrics.average_precision(scores, labels),
         }
-        row = {key.title().replace("_T", "_T"): value for key, value in values.items()}
-        return Measured(values, "average_precision", row)
+        return Measured(values, "average_precision", {key.title(): value for key, value in values.items()})
 
 
 class CrossEncoderCorrelationEvaluator(_PairEvaluator):

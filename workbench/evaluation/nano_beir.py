@@ -243,13 +243,8 @@ def _read_local(folder: Path, names: set[str], part: str) -> tuple[_Table, str]:
     }
     for kind, read in kinds.items():
         for name in sorted(names):
-            paths = sorted(
-                [
-                    *folder.glob(f"{name}/{part}.{kind}"),
-                    *folder.glob(f"{part}/{name}-0*.{kind}"),
-                    *folder.glob(f"{part}/{name}.{kind}"),
-                ]
-            )
+            layouts = (f"{name}/{part}.{kind}", f"{part}/{name}.{kind}", f"{part}/{name}-0*.{kind}")
+            paths = sorted(path for layout in layouts for path in folder.glob(layout))
             if paths:
                 try:
                     frame = pd.concat([read(path) for path in paths])

@@ -163,10 +163,8 @@ class EmbeddingSimilarityEvaluator(SentenceEvaluator):
     def measure(self, model: Any, output_path: str | Path | None) -> Measured:
         """Measure each similarity function."""
         how = {} if self.precision is None else {"precision": self.precision, "normalize_embeddings": True}
-        sides = [
-            _unpacked(side, self.precision)
-            for side in self.embed_columns(model, self.sentences1, self.sentences2, **how)
-        ]
+        columns = self.embed_columns(model, self.sentences1, self.sentences2, **how)
+        sides = [_unpacked(column, self.precision) for column in columns]
         names, values = _names(self.similarity_fn_names, model), {}
         for name in names:
             scores = _scores(name, *sides)
@@ -184,10 +182,8 @@ def _unpacked(vectors: Any, precision: str | None) -> Any:
     """Bits as numbers 0 and 1, one in each column; other codes as they are."""
     if precision not in ("binary", "ubinary"):
         return vectors
-    codes = np.asarray(vectors.cpu())
-    return torch.from_numpy(
-        np.unpackbits((codes.astype(np.int16) + 128 * (precision == "binary")).astype(np.uint8), axis=1)
-    )
+    codes = vectors.cpu().numpy().astype(np.int16) + 128 * (precision == "binary")
+    return torch.from_numpy(np.unpackbits(codes.astype(np.uint8), axis=1))
 
 
 class TripletEvaluator(SentenceEvaluator):

@@ -27,7 +27,7 @@ def _mse(targets: Any, vectors: Any) -> float:
         float((rows.cpu() - targets[start : start + len(rows)].float().cpu()).double().square().sum())
         for start, rows in blocks(vectors)
     )
-    return 100 * total / vectors.numel()
+    return 100 * total / int(vectors.numel())
 
 
 class MSEEvaluator(SentenceEvaluator):
@@ -142,8 +142,8 @@ class MSEEvaluatorFromDataFrame(SentenceEvaluator):
 class TranslationEvaluator(SentenceEvaluator):
     """How often the nearest of all target sentences, by cosine, is a source sentence's own translation, and back.
 
-    Metrics: ``src2trg_accuracy``, ``trg2src_accuracy`` and their mean (the primary one). Of equal sentences, only the
-    first is found.
+    Metrics: ``src2trg_accuracy``, ``trg2src_accuracy`` and their mean (the primary one). Equal
+    sentences are one.
 
     Args:
         source_sentences: sentences.
@@ -185,18 +185,17 @@ class TranslationEvaluator(SentenceEvaluator):
         """Search in both directions."""
         sides = self.source_sentences, self.target_sentences
         source, target = self.embed_columns(model, *sides)
-        forth, back = self._nearest(source, target, sides[1]), self._nearest(target, source, sides[0])
-        own = np.arange(len(source))
-        if self.print_wrong_matches:
-            for row in np.flatnonzero(forth != own):
-                print(f"Source {row}: {sides[0][row]}\nNearest: {sides[1][forth[row]]}\nTrue: {sides[1][row]}\n")
-        rates = {"src2trg": float(np.mean(forth == own)), "trg2src": float(np.mean(back == own))}
+        nearest, forth = self._found(source, target, sides[1])
+        _, back = self._found(target, source, sides[0])
+        for row in np.flatnonzero(~forth) if self.print_wrong_matches else ():
+            print(f"Source {row}: {sides[0][row]}\nNearest: {sides[1][nearest[row]]}\nTrue: {sides[1][row]}\n")
+        rates = {"src2trg": float(forth.mean()), "trg2src": float(back.mean())}
         values = {f"{key}_accuracy": rate for key, rate in rates.items()}
         return Measured({**values, "mean_accuracy": sum(rates.values()) / 2}, "mean_accuracy", rates)
 
-    def _nearest(self, queries: Any, corpus: Any, texts: list[Any]) -> npt.NDArray[Any]:
-        """The nearest row for each query, the first of those that hold the same text."""
-        first, _ = unique(texts)
+    def _found(self, queries: Any, corpus: Any, texts: list[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        """The nearest text for each query, and whether it is the query's own."""
+        first, twin = unique(texts)
         _, found = top_k(queries, corpus[torch.from_numpy(first)], 1, show=self.show_progress_bar)
-        nearest: npt.NDArray[Any] = first[found[:, 0].cpu().numpy()]
-        return nearest
+        nearest = found[:, 0].cpu().numpy()
+        return first[nearest], nearest == twin

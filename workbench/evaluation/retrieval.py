@@ -171,7 +171,8 @@ class InformationRetrievalEvaluator(SentenceEvaluator):
         if self.write_predictions and output_path is not None:
             for name, (scores, ids) in rankings.items():
                 self._write_predictions(Path(output_path) / f"{self._stem}_predictions_{name}.jsonl", scores, ids)
-        values, row = {}, {}
+        values: dict[str, float] = {}
+        row: dict[str, float] = {}
         kinds = [("accuracy", self.accuracy_at_k)]
         kinds += [(kind, [k]) for k in self.precision_recall_at_k for kind in ("precision", "recall")]
         kinds += [("mrr", self.mrr_at_k), ("ndcg", self.ndcg_at_k), ("map", self.map_at_k)]
