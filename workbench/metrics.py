@@ -115,10 +115,11 @@ def ranked_gains(scores: Any, gains: Any, *, average_ties: bool = False) -> _Flo
     """
     scores, gains = _columns(scores=scores, gains=gains)
     order = np.argsort(-scores, kind="stable")
+    ordered: _Floats = gains[order]
     if not average_ties:
-        return gains[order]
+        return ordered
     _, place, counts = np.unique(-scores[order], return_inverse=True, return_counts=True)
-    shared: _Floats = np.bincount(place, gains[order]) / counts
+    shared: _Floats = np.bincount(place, ordered) / counts
     return shared[place]
 
 

@@ -1,34 +1,6 @@
 """Evaluators: what a model is worth on one's own data, as a table of named numbers. Names load on first use."""
 
-from typing import TYPE_CHECKING
-
 from workbench._lazy import lazy
-
-if TYPE_CHECKING:
-    from workbench.evaluation.base import SentenceEvaluator, SequentialEvaluator, SimilarityFunction
-    from workbench.evaluation.cross_encoder import (
-        CEBinaryAccuracyEvaluator,
-        CEBinaryClassificationEvaluator,
-        CECorrelationEvaluator,
-        CEF1Evaluator,
-        CERerankingEvaluator,
-        CESoftmaxAccuracyEvaluator,
-        CrossEncoderClassificationEvaluator,
-        CrossEncoderCorrelationEvaluator,
-        CrossEncoderNanoBEIREvaluator,
-        CrossEncoderRerankingEvaluator,
-    )
-    from workbench.evaluation.nano_beir import NanoBEIREvaluator
-    from workbench.evaluation.pairs import (
-        BinaryClassificationEvaluator,
-        EmbeddingSimilarityEvaluator,
-        LabelAccuracyEvaluator,
-        TripletEvaluator,
-    )
-    from workbench.evaluation.parallel import MSEEvaluator, MSEEvaluatorFromDataFrame, TranslationEvaluator
-    from workbench.evaluation.paraphrases import ParaphraseMiningEvaluator
-    from workbench.evaluation.reranking import RerankingEvaluator
-    from workbench.evaluation.retrieval import InformationRetrievalEvaluator
 
 __all__ = [
     "BinaryClassificationEvaluator", "CEBinaryAccuracyEvaluator", "CEBinaryClassificationEvaluator",

@@ -239,7 +239,7 @@ def _read_local(folder: Path, names: set[str], part: str) -> tuple[_Table, str]:
 
     kinds: dict[str, Callable[[Path], Any]] = {
         "parquet": pd.read_parquet,
-        "jsonl": lambda path: pd.read_json(path, lines=True, dtype=False, convert_dates=False),
+        "jsonl": lambda path: pd.read_json(path, lines=True, dtype=False),
     }
     for kind, read in kinds.items():
         for name in sorted(names):
