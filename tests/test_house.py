@@ -21,7 +21,7 @@ FLOORS = {
     0: "_lazy _optional devices errors folders hub metrics progress protocols similarity texts tokens vectors",
     1: "clustering models projection quantization search",
     2: "cross_encoder encoding model_card persist batching pool registry sentence_transformer",
-    3: "losses mining store",
+    3: "evaluation losses mining store",
     4: "training",
     5: "recipes",
     6: "__main__ cli cross_encoder.losses cross_encoder.trainer util",

@@ -9,7 +9,7 @@ WorkbenchError
 │   └── UnsafeModelError                ... that asks to run code or to read outside itself
 ├── VectorError          (ValueError)   vectors that cannot be used: names their rows, or both numbers of dimensions
 ├── DataFormatError      (ValueError)   a saved index, store or table that is damaged or not one of ours
-├── ColumnsError         (ValueError)   a data set does not fit a loss: says which columns would, and which losses do
+├── ColumnsError         (ValueError)   a data set does not fit a loss or an evaluator: says which columns would
 ├── TrainingError        (RuntimeError) training had to stop: says at which step, on which rows, and what to do
 ├── ServiceError         (RuntimeError) a search server does not answer or refuses: says what was done until then
 ├── WorkerError          (RuntimeError) a worker process raised or died: names it
@@ -65,7 +65,7 @@ class DataFormatError(WorkbenchError, ValueError):
 
 
 class ColumnsError(WorkbenchError, ValueError):
-    """The columns or rows of a data set do not fit a loss; the message says what would."""
+    """The columns or rows of a data set do not fit a loss or an evaluator; the message says what would."""
 
 
 class TrainingError(WorkbenchError, RuntimeError):
