@@ -2,7 +2,7 @@
 
 import importlib
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from workbench.errors import ColumnsError
 from workbench.losses.base import LABELS, Inputs
 
-__all__ = ["VALID_LABEL_COLUMNS", "Suggestion", "check_columns", "loss_table", "suggest_losses"]
+__all__ = ["VALID_LABEL_COLUMNS", "Suggestion", "check_columns", "loss_table", "suggest_losses", "text_columns"]
 
 VALID_LABEL_COLUMNS = ("label", "labels", "score", "scores")
 """What a column of labels may be called; every other column holds texts."""
@@ -116,6 +116,13 @@ def check_columns(dataset: Any, loss: Any, *, name: str = "train_dataset") -> No
     if columns.constant and inputs[0].label == "class":
         raise ColumnsError(f"{name}: all rows have one label in {columns.label!r}; {called} needs two or more classes.")
     _check_rows(dataset, columns.texts, name)
+
+
+def text_columns(names: Iterable[str], labels: Sequence[str] = VALID_LABEL_COLUMNS) -> list[str]:
+    """Return the names of the columns that hold texts, in order: all but labels and what the trainer adds."""
+    return [
+        name for name in names if name not in labels and name not in _NOT_TEXTS and not name.endswith("_prompt_length")
+    ]
 
 
 def suggest_losses(dataset: Any, model_kind: str = "sentence") -> list[Suggestion]:
