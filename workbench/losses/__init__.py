@@ -22,7 +22,10 @@ _HOMES = {
         "triplet",
     ),
     **dict.fromkeys(["DistillKLDivLoss", "MSELoss", "MarginMSELoss"], "distillation"),
-    **dict.fromkeys(["ContrastiveTensionLoss", "ContrastiveTensionLossInBatchNegatives"], "unsupervised"),
+    **dict.fromkeys(
+        ["ContrastiveTensionDataLoader", "ContrastiveTensionLoss", "ContrastiveTensionLossInBatchNegatives"],
+        "unsupervised",
+    ),
     **dict.fromkeys(["AdaptiveLayerLoss", "Matryoshka2dLoss", "MatryoshkaLoss"], "modifiers"),
 }  # fmt: skip
 
@@ -30,8 +33,9 @@ __all__ = [
     "LABELS", "AdaptiveLayerLoss", "AnglELoss", "BatchAllTripletLoss", "BatchHardSoftMarginTripletLoss",
     "BatchHardTripletLoss", "BatchHardTripletLossDistanceFunction", "BatchSemiHardTripletLoss", "CachedGISTEmbedLoss",
     "CachedLoss", "CachedMultipleNegativesRankingLoss", "CachedMultipleNegativesSymmetricRankingLoss", "CoSENTLoss",
-    "ContrastiveLoss", "ContrastiveTensionLoss", "ContrastiveTensionLossInBatchNegatives", "CosineSimilarityLoss",
-    "DistillKLDivLoss", "GISTEmbedLoss", "Inputs", "Loss", "MSELoss", "MarginMSELoss", "Matryoshka2dLoss",
+    "ContrastiveLoss", "ContrastiveTensionDataLoader", "ContrastiveTensionLoss",
+    "ContrastiveTensionLossInBatchNegatives", "CosineSimilarityLoss", "DistillKLDivLoss", "GISTEmbedLoss",
+    "Inputs", "Loss", "MSELoss", "MarginMSELoss", "Matryoshka2dLoss",
     "MatryoshkaLoss", "MegaBatchMarginLoss", "MultipleNegativesRankingLoss", "MultipleNegativesSymmetricRankingLoss",
     "OnlineContrastiveLoss", "SiameseDistanceMetric", "SoftmaxLoss", "TripletDistanceMetric", "TripletLoss",
 ]  # fmt: skip

@@ -28,11 +28,13 @@ class BatchSamplers(StrEnum):
 
     BATCH_SAMPLER = "batch_sampler"
     NO_DUPLICATES = "no_duplicates"
+    NO_DUPLICATES_HASHED = "no_duplicates"  # an older name: texts are always numbered
     GROUP_BY_LABEL = "group_by_label"
 
     @classmethod
     def _missing_(cls, value: object) -> "BatchSamplers":
-        return choose("batch sampler", value, {member.value: member for member in cls})
+        names = {member.value: member for member in cls} | {"no_duplicates_hashed": cls.NO_DUPLICATES}
+        return choose("batch sampler", value, names)
 
 
 class MultiDatasetBatchSamplers(StrEnum):
@@ -133,7 +135,7 @@ class NoDuplicatesBatchSampler(DefaultBatchSampler):
         return self._texts
 
     def make_plan(self, draw: np.random.Generator) -> Sequence[_Rows]:
-        """Take blocks without a repeat as they come; what is left is shuffled and tried again, then dealt out one by one."""
+        """Take blocks without a repeat as they come, shuffle what is left and try again; then deal out row by row."""
         rest, size, batches = draw.permutation(len(self.dataset)), self.batch_size, list[_Rows]()
         while len(rest) >= size:
             blocks = rest[: len(rest) // size * size].reshape(-1, size)  # (blocks, rows)
