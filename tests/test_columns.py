@@ -183,6 +183,7 @@ WRONG = {
         {**PAIR, "title": ["e", "f"], "label": [0.1, 0.5]},
         r"select_columns\(\['anchor', 'positive', 'label'\]\)",
     ),
+    "lists for texts": (MNR, {"query": ["a"], "documents": [["b", "c"]]}, "Column 'documents' holds lists; write each"),
     "no text at all": (MNR, {"label": [0.1, 0.5]}, "texts none and the label 'label'"),
 }
 

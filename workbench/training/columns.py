@@ -80,6 +80,7 @@ class _Columns:
     constant: bool = False  # whether all labels are the same
     top: int = 0  # the highest class
     width: int = 0  # of lists of labels
+    lists: tuple[str, ...] = ()  # columns that hold lists of texts
 
     def __str__(self) -> str:
         labels = f" and the label {self.label!r}" if self.label else " and no label"
@@ -192,17 +193,18 @@ def _described(dataset: Any, name: str) -> _Columns:
     elif numbers:
         fix = f"dataset = dataset.remove_columns({numbers})"
         problem = f"Columns {', '.join(map(repr, numbers))} hold no text; remove them:"
+    lists = tuple(column for column in texts if isinstance(first[column], (list, tuple)))
+    facts = {"problem": problem, "fix": fix, "lists": lists}
     if not labels:
-        return _Columns(texts, problem=problem, fix=fix)
-    lists = [column for column in texts if isinstance(first[column], (list, tuple))]
-    return _Columns(
-        texts, labels[0], **{"problem": problem, "fix": fix} | label_facts(dataset, labels[0], texts, lists)
-    )
+        return _Columns(texts, **facts)
+    return _Columns(texts, labels[0], **facts | label_facts(dataset, labels[0], texts, lists))
 
 
 def _fits(columns: _Columns, inputs: Inputs) -> bool:
     count = len(columns.texts)
     enough = count == len(inputs.columns) or (inputs.more is not None and count > len(inputs.columns))
+    if columns.lists and inputs.label != "grades":
+        return False
     if inputs.label == "none":  # a column of one and the same label says nothing that would be lost
         return enough and (columns.label is None or columns.constant)
     return enough and inputs.label in columns.kinds
@@ -211,6 +213,8 @@ def _fits(columns: _Columns, inputs: Inputs) -> bool:
 def _advice(columns: _Columns, inputs: Sequence[Inputs]) -> str:
     """What would make the columns fit, as a line of code where one does."""
     count = len(columns.texts)
+    if columns.lists and all(one.label != "grades" for one in inputs):
+        return f"Column {columns.lists[0]!r} holds lists; write each text into a column or a row of its own."
     for one in inputs:
         spare = count - len(one.columns)
         if spare < 0:

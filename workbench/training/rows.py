@@ -15,7 +15,7 @@ _BLOCK = 50_000  # rows looked at together
 _HEAD = 100  # rows that are looked at to know what columns hold; of a stream, all that are looked at
 
 
-def label_facts(dataset: Any, label: str, texts: list[str], lists: list[str]) -> dict[str, Any]:
+def label_facts(dataset: Any, label: str, texts: Sequence[str], lists: Sequence[str]) -> dict[str, Any]:
     """Return what labels can be (keys of ``LABELS``) and further facts, or the problem why they can be nothing.
 
     Args:
@@ -42,9 +42,8 @@ def label_facts(dataset: Any, label: str, texts: list[str], lists: list[str]) ->
             for other in lists:
                 alike = compute.equal(lengths, compute.list_value_length(table[other]))
                 if (row := compute.index(alike, False).as_py()) >= 0:
-                    return {
-                        "problem": f"{label!r} in row {start + row} has more or fewer numbers than {other!r} texts."
-                    }
+                    problem = f"{label!r} in row {start + row} has more or fewer numbers than {other!r} texts."
+                    return {"problem": problem}
         elif kind.startswith(("int", "uint", "float", "double", "half", "bool")):
             numbers.append(column.to_numpy())
         else:
