@@ -22,7 +22,10 @@ _HOMES = {
         "triplet",
     ),
     **dict.fromkeys(["DistillKLDivLoss", "MSELoss", "MarginMSELoss"], "distillation"),
-    **dict.fromkeys(["ContrastiveTensionLoss", "ContrastiveTensionLossInBatchNegatives"], "unsupervised"),
+    **dict.fromkeys(
+        ["ContrastiveTensionDataLoader", "ContrastiveTensionLoss", "ContrastiveTensionLossInBatchNegatives"],
+        "unsupervised",
+    ),
     "DenoisingAutoEncoderLoss": "denoising",
     **dict.fromkeys(["AdaptiveLayerLoss", "Matryoshka2dLoss", "MatryoshkaLoss"], "modifiers"),
 }  # fmt: skip
@@ -31,11 +34,11 @@ __all__ = [
     "LABELS", "AdaptiveLayerLoss", "AnglELoss", "BatchAllTripletLoss", "BatchHardSoftMarginTripletLoss",
     "BatchHardTripletLoss", "BatchHardTripletLossDistanceFunction", "BatchSemiHardTripletLoss", "CachedGISTEmbedLoss",
     "CachedLoss", "CachedMultipleNegativesRankingLoss", "CachedMultipleNegativesSymmetricRankingLoss", "CoSENTLoss",
-    "ContrastiveLoss", "ContrastiveTensionLoss", "ContrastiveTensionLossInBatchNegatives", "CosineSimilarityLoss",
-    "DenoisingAutoEncoderLoss", "DistillKLDivLoss", "GISTEmbedLoss", "Inputs", "Loss", "MSELoss", "MarginMSELoss",
-    "Matryoshka2dLoss", "MatryoshkaLoss", "MegaBatchMarginLoss", "MultipleNegativesRankingLoss",
-    "MultipleNegativesSymmetricRankingLoss", "OnlineContrastiveLoss", "SiameseDistanceMetric", "SoftmaxLoss",
-    "TripletDistanceMetric", "TripletLoss",
+    "ContrastiveLoss", "ContrastiveTensionDataLoader", "ContrastiveTensionLoss",
+    "ContrastiveTensionLossInBatchNegatives", "CosineSimilarityLoss", "DenoisingAutoEncoderLoss", "DistillKLDivLoss",
+    "GISTEmbedLoss", "Inputs", "Loss", "MSELoss", "MarginMSELoss", "Matryoshka2dLoss", "MatryoshkaLoss",
+    "MegaBatchMarginLoss", "MultipleNegativesRankingLoss", "MultipleNegativesSymmetricRankingLoss",
+    "OnlineContrastiveLoss", "SiameseDistanceMetric", "SoftmaxLoss", "TripletDistanceMetric", "TripletLoss",
 ]  # fmt: skip
 
 __getattr__, __dir__ = lazy(__name__, _HOMES)

@@ -2,18 +2,20 @@
 
 import copy
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from workbench.losses.base import Inputs, Loss, Metric, metric_name, needed
 from workbench.models.base import Features
+from workbench.readers import InputExample
 from workbench.similarity import cos_sim, pairwise_dot_score
 
-__all__ = ["ContrastiveTensionLoss", "ContrastiveTensionLossInBatchNegatives"]
+__all__ = ["ContrastiveTensionDataLoader", "ContrastiveTensionLoss", "ContrastiveTensionLossInBatchNegatives"]
 
 
 class ContrastiveTensionLoss(Loss):
@@ -71,3 +73,40 @@ class ContrastiveTensionLossInBatchNegatives(ContrastiveTensionLoss):
     def get_config_dict(self) -> dict[str, Any]:
         """Return the settings, for the model card."""
         return {"scale": self.logit_scale.exp().item(), "similarity_fct": metric_name(self.similarity_fct)}
+
+
+class ContrastiveTensionDataLoader:
+    """Batches of pairs for ``ContrastiveTensionLoss``: of every ``pos_neg_ratio``, the first is a text with itself.
+
+    The others are two different rows, labelled 0. No row comes twice in a pass; each pass has an order of its own.
+
+    Args:
+        sentences: the texts.
+        batch_size: pairs in a batch; a multiple of ``pos_neg_ratio``.
+        pos_neg_ratio: one pair in so many is positive.
+        seed: decides the order.
+    """
+
+    def __init__(self, sentences: Sequence[str], batch_size: int, pos_neg_ratio: int = 8, *, seed: int = 0) -> None:
+        if pos_neg_ratio < 1 or batch_size < 1 or batch_size % pos_neg_ratio:
+            raise ValueError(f"batch_size is {batch_size}; it must be a multiple of pos_neg_ratio, {pos_neg_ratio}.")
+        self.sentences = sentences
+        self.batch_size = batch_size
+        self.pos_neg_ratio = pos_neg_ratio
+        self.collate_fn: Callable[[list[InputExample]], Any] | None = None
+        self._rng = np.random.default_rng(seed)
+
+    def __iter__(self) -> Iterator[Any]:
+        order = iter(self._rng.permutation(len(self.sentences)))
+        for _ in range(len(self)):
+            batch = []
+            for number in range(self.batch_size):
+                first = self.sentences[next(order)]
+                same = number % self.pos_neg_ratio == 0
+                batch.append(
+                    InputExample(texts=[first, first if same else self.sentences[next(order)]], label=int(same))
+                )
+            yield self.collate_fn(batch) if self.collate_fn else batch
+
+    def __len__(self) -> int:
+        return len(self.sentences) // (2 * self.batch_size - self.batch_size // self.pos_neg_ratio)

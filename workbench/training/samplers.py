@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import BatchSampler, ConcatDataset
 
 from workbench.errors import choose
+from workbench.training.columns import text_columns
 
 __all__ = [
     "BatchSamplers", "DefaultBatchSampler", "GroupByLabelBatchSampler", "MultiDatasetBatchSamplers",
@@ -27,11 +28,13 @@ class BatchSamplers(StrEnum):
 
     BATCH_SAMPLER = "batch_sampler"
     NO_DUPLICATES = "no_duplicates"
+    NO_DUPLICATES_HASHED = "no_duplicates"  # an older name: texts are always numbered
     GROUP_BY_LABEL = "group_by_label"
 
     @classmethod
     def _missing_(cls, value: object) -> "BatchSamplers":
-        return choose("batch sampler", value, {member.value: member for member in cls})
+        names = {member.value: member for member in cls} | {"no_duplicates_hashed": cls.NO_DUPLICATES}
+        return choose("batch sampler", value, names)
 
 
 class MultiDatasetBatchSamplers(StrEnum):
@@ -127,12 +130,12 @@ class NoDuplicatesBatchSampler(DefaultBatchSampler):
     def texts(self) -> npt.NDArray[np.int64]:
         """A number for each text, the same for equal ones: (rows, columns)."""
         if self._texts is None:
-            names = [name for name in self.dataset.column_names if name not in self.valid_label_columns]
+            names = text_columns(self.dataset.column_names, self.valid_label_columns)
             self._texts = _numbered([_column(self.dataset, name) for name in names])
         return self._texts
 
     def make_plan(self, draw: np.random.Generator) -> Sequence[_Rows]:
-        """Take blocks without a repeat as they come; what is left is shuffled and tried again, then picked by hand."""
+        """Take blocks without a repeat as they come, shuffle what is left and try again; then deal out row by row."""
         rest, size, batches = draw.permutation(len(self.dataset)), self.batch_size, list[_Rows]()
         while len(rest) >= size:
             blocks = rest[: len(rest) // size * size].reshape(-1, size)  # (blocks, rows)
@@ -143,64 +146,68 @@ class NoDuplicatesBatchSampler(DefaultBatchSampler):
                 rest = left
                 break
             rest = draw.permutation(left)
-        return [*batches, *self._picked(rest)]
+        return [*batches, *self._dealt(rest)]
 
-    def _picked(self, rest: _Rows) -> Iterator[_Rows]:
-        """Fill batches one after the other, each with the first waiting rows that fit it."""
-        texts = self.texts.tolist() if len(rest) > len(self.dataset) // 8 else None
-        waiting = rest.tolist()
-        while waiting:
-            seen: set[int] = set()
-            batch: list[int] = []
-            passed: list[int] = []
-            place = 0
-            for place, row in enumerate(waiting, 1):  # noqa: B007
-                row_texts = texts[row] if texts else self.texts[row].tolist()
-                if seen.isdisjoint(row_texts):
-                    batch.append(row)
-                    seen.update(row_texts)
-                    if len(batch) == self.batch_size:
-                        break
-                else:
-                    passed.append(row)
-            waiting = passed + waiting[place:]
-            if len(batch) == self.batch_size or not self.drop_last:
-                yield np.array(batch)
+    def _dealt(self, rest: _Rows) -> list[_Rows]:
+        """Put each row into the first batch that is not full and comes after all that hold a text of it."""
+        batches: list[list[int]] = []
+        following: list[int] = []  # of a full batch, one after it that may have room; of another, itself
+        after: dict[int, int] = {}  # of a text, the first batch after those that hold it
+        for row, texts in zip(rest.tolist(), self.texts[rest].tolist(), strict=True):
+            place = max(after.get(text, 0) for text in texts)
+            while place < len(batches) and following[place] != place:
+                if following[place] < len(batches):  # shorten the way for those that come later
+                    following[place] = following[following[place]]
+                place = following[place]
+            if place == len(batches):
+                batches.append([])
+                following.append(place)
+            batches[place].append(row)
+            if len(batches[place]) == self.batch_size:
+                following[place] = place + 1
+            after.update(dict.fromkeys(texts, place + 1))
+        full = [np.array(batch) for batch in batches if len(batch) == self.batch_size]
+        short = [np.array(batch) for batch in batches if len(batch) < self.batch_size]
+        return full if self.drop_last else full + short
 
 
 class GroupByLabelBatchSampler(DefaultBatchSampler):
-    """Several labels in each batch, and at least two rows of each: P labels x K rows, as the batch triplet losses need.
+    """Two or more labels in each batch, and an even number of rows of each: what the batch triplet losses need.
 
-    Each label's rows are spread evenly over the epoch. A label with a single row is left out.
+    A label's rows are spread over the epoch, so that batches are as mixed as the data allow. What can have no partner
+    waits for another epoch: the odd row of a label, and the rows of a label that outnumbers all others together.
     """
 
+    def __init__(self, dataset: Any, batch_size: int, *args: Any, **kwargs: Any) -> None:
+        if batch_size < 2 * _GROUP:
+            raise ValueError(f"batch_size is {batch_size}; group_by_label needs at least {2 * _GROUP}.")
+        super().__init__(dataset, batch_size // _GROUP * _GROUP, *args, **kwargs)
+
     def make_plan(self, draw: np.random.Generator) -> Sequence[_Rows]:
-        """Tie each label's rows into groups, and deal the groups out so that labels mix."""
-        groups: list[_Rows] = []
-        places: list[float] = []
-        for rows in self._labels():
-            tied = np.array_split(draw.permutation(rows), len(rows) // _GROUP)
-            groups += tied
-            places += ((np.arange(len(tied)) + draw.random(len(tied))) / len(tied)).tolist()
-        batches, batch = list[_Rows](), list[_Rows]()
-        for number in np.argsort(places):
-            if batch and sum(map(len, batch)) + len(groups[number]) > self.batch_size:
-                batches.append(np.concatenate(batch))
-                batch = []
-            batch.append(groups[number])
-        return [*batches, np.concatenate(batch)] if batch and not self.drop_last else batches
+        """Tie each label's rows into pairs, and deal the pairs out label by label, so that labels mix."""
+        labels = self._labels()
+        tied = [draw.permutation(rows)[: len(rows) // _GROUP * _GROUP].reshape(-1, _GROUP) for rows in labels]
+        groups = np.concatenate([tied[label] for label in draw.permutation(len(tied))])  # (groups, rows)
+        owner = self._numbers[groups[:, 0]]
+        size = self.batch_size // _GROUP
+        count, rest = divmod(len(groups), size)
+        late = draw.choice(len(groups), rest, replace=False)
+        early = np.delete(np.arange(len(groups)), late)
+        plan = [early[number::count] for number in range(count)]
+        plan = [plan[number] for number in draw.permutation(count)] + [late] * (rest > 0 and not self.drop_last)
+        return [groups[batch].ravel() for batch in plan if len(set(owner[batch].tolist())) > 1]
 
     def _labels(self) -> list[_Rows]:
         """The rows of each label that has two or more."""
-        name = next(
-            (name for name in self.valid_label_columns or ("label",) if name in self.dataset.column_names), None
-        )
+        wanted = self.valid_label_columns or ("label",)
+        name = next((name for name in wanted if name in self.dataset.column_names), None)
         if name is None:
-            wanted = " or ".join(map(repr, self.valid_label_columns or ("label",)))
-            raise ValueError(f"group_by_label needs a column {wanted}; found: {', '.join(self.dataset.column_names)}.")
-        labels = np.asarray(_column(self.dataset, name))
-        _, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
-        order = np.argsort(inverse, kind="stable")
+            found = ", ".join(self.dataset.column_names)
+            raise ValueError(f"group_by_label needs a column {' or '.join(map(repr, wanted))}; found: {found}.")
+        _, self._numbers, counts = np.unique(
+            np.asarray(_column(self.dataset, name)), return_inverse=True, return_counts=True
+        )
+        order = np.argsort(self._numbers, kind="stable")
         rows = [part for part in np.split(order, np.cumsum(counts)[:-1]) if len(part) >= _GROUP]
         if len(rows) < 2:
             raise ValueError(
