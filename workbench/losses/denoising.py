@@ -43,19 +43,19 @@ class DenoisingAutoEncoderLoss(Loss):
             )
         encoder, self.decoder_tokenizer = model[0].auto_model, model.tokenizer
         self.tie_encoder_decoder = tie_encoder_decoder
-        own = decoder_name_or_path is None
-        config = copy.deepcopy(encoder.config) if own else AutoConfig.from_pretrained(decoder_name_or_path)
+        name = decoder_name_or_path
+        config = copy.deepcopy(encoder.config) if name is None else AutoConfig.from_pretrained(name)
         config.is_decoder, config.add_cross_attention = True, True
-        if own:
-            self.decoder = AutoModelForCausalLM.from_config(config)
+        if name is None:
+            self.decoder: Any = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
             self._take_over(encoder)
         else:
-            self.decoder = AutoModelForCausalLM.from_pretrained(decoder_name_or_path, config=config)
-            self.decoder_tokenizer = AutoTokenizer.from_pretrained(decoder_name_or_path)
+            self.decoder = AutoModelForCausalLM.from_pretrained(name, config=config)
+            self.decoder_tokenizer = AutoTokenizer.from_pretrained(name)
         self.decoder.to(model.device)
         if self.decoder_tokenizer.pad_token is None:
             self.decoder_tokenizer.pad_token = self.decoder_tokenizer.eos_token
-        self._same_tokens = own
+        self._same_tokens = name is None
 
     def _take_over(self, encoder: nn.Module) -> None:
         """Give the decoder the encoder's weights by name: the same parameters when tied, else copies."""
