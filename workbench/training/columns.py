@@ -194,7 +194,7 @@ def _described(dataset: Any, name: str) -> _Columns:
         fix = f"dataset = dataset.remove_columns({numbers})"
         problem = f"Columns {', '.join(map(repr, numbers))} hold no text; remove them:"
     lists = tuple(column for column in texts if isinstance(first[column], (list, tuple)))
-    facts = {"problem": problem, "fix": fix, "lists": lists}
+    facts: dict[str, Any] = {"problem": problem, "fix": fix, "lists": lists}
     if not labels:
         return _Columns(texts, **facts)
     return _Columns(texts, labels[0], **facts | label_facts(dataset, labels[0], texts, lists))
