@@ -1,4 +1,4 @@
-"""Training gives the reference's losses step by step: the same batches, the usual optimizer and schedule, no dropout."""
+"""Training gives the losses of the reference step by step: same batches, usual optimizer and schedule, no dropout."""
 
 import pytest
 import sentence_transformers as theirs
