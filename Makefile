@@ -3,6 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 NOTEBOOK ?= notebooks/00_quickstart.ipynb
+BENCH ?= core search quantization mining clustering store engines  # or some: make bench BENCH="core store"
 ARGS ?=  # for example: make lab ARGS="--no-browser --port 9000"
 PYTHON ?= $(firstword $(foreach python,python3 python3.14 python3.13 python3.12 python3.11 python,$(shell \
 	$(python) -c 'import sys; sys.version_info >= (3, 11) and print("$(python)")' 2>/dev/null)))
@@ -29,7 +30,7 @@ static: $(VENV)/.test
 	$(BIN)/mypy
 
 bench: $(VENV)/.test  ## measure speed and memory beside the reference package, as ratios from one run
-	$(BIN)/python benchmarks/core.py
+	for part in $(BENCH); do $(BIN)/python -m benchmarks.$$part || failed=1; done; exit $${failed:-0}
 
 clean:  ## remove the environment and all caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis artifacts

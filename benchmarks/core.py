@@ -138,11 +138,25 @@ def encode_mixed(options: argparse.Namespace) -> None:
     counts = np.asarray(ours.token_counts(options.texts[:6000]))
     fit = np.flatnonzero((counts >= 4) & (counts <= 256))[: 100 if options.quick else 1200]
     texts, lengths, peak = [options.texts[i] for i in fit], counts[fit], gemm_peak()
-    times, (x, y) = take_turns(options.rounds, lambda _: ours.encode(texts), lambda _: theirs.encode(texts))
+    work: dict[Any, list[float]] = {ours: [], theirs: []}
+
+    def side(model: Any) -> Any:
+        start = time.process_time()
+        vectors = model.encode(texts)
+        work[model].append(time.process_time() - start)
+        return vectors
+
+    times, (x, y) = take_turns(options.rounds, lambda _: side(ours), lambda _: side(theirs))
+    spent = [statistics.median(seconds) for seconds in work.values()]
     peak, ratio, gap = max(peak, gemm_peak()), times[1] / times[0], float(np.abs(x - y).max())
     speeds = [f"{lengths.sum() / seconds:,.0f} tokens/s" for seconds in times]
     what = f"encode, MiniLM, {len(texts)} texts of 4 to 256 tokens (aim 1.7 x)"
     line(what, *speeds, f"{ratio:.2f} x", **{"≥ 1.4 x": ratio >= 1.4})
+    line(
+        "… processor time, which other work disturbs less",
+        *(f"{s:.1f} s" for s in spent),
+        f"{spent[1] / spent[0]:.2f} x",
+    )
     line("… largest difference", f"{gap:.1e}", **{"≤ 1e-6": gap <= 1e-6})
     config = theirs[0].auto_model.config
     h, inner = config.hidden_size, config.intermediate_size

@@ -31,7 +31,7 @@ CASES = [
 ]
 SETS = ("medline", "cisi", "npl", "cacm", "adi", "stackfaq")
 WAYS = [("float32", False), ("int8", False), ("int8", True), ("binary", False), ("binary", True)]
-BARS = (0.97, 0.97, None, 0.95)  # of what exact search reaches, for each way but the first
+BARS = (0.97, 0.97, None, 0.94)  # of what exact search reaches, for each way but the first
 MEMORY = """
 import re, threading, time
 import numpy as np
@@ -129,7 +129,7 @@ def memory(options: argparse.Namespace) -> None:
         coding, measuring = map(float, run(MEMORY.format(path=f"{folder}/vectors.npy")).split())
     what = f"a file of {rows:,} x {dim} ({rows * dim * 4 / 2**20:,.0f} MB)"
     line(f"fit and encode {what}", f"{coding:.0f} MB beside the codes", **{"< 300 MB": coding < 300})
-    line(f"quantization_tradeoff of {what}", f"{measuring:.0f} MB", **{"< 1,200 MB": measuring < 1_200})
+    line(f"quantization_tradeoff of {what}", f"{measuring:.0f} MB", **{"< 700 MB": measuring < 700})
 
 
 def read(folder: Path) -> tuple[list[str], list[str], list[dict[int, float]]]:

@@ -1,4 +1,4 @@
-"""The embedding store: rows a second read and filled, one row of many, a kill's worth of waiting, and memory.
+"""The embedding store: rows a second read and filled, one row of many, and memory.
 
 Run with ``python -m benchmarks.store``. Vectors come from a model that costs nothing, so that only the store counts;
 filling is measured with the bundled static model, the fastest there is, beside the same ``encode`` without a store.
@@ -102,12 +102,13 @@ def filling(options: argparse.Namespace, folder: Path) -> None:
     from workbench.store import EmbeddingStore
 
     model = SentenceTransformer("starter", device="cpu")
-    parts = np.array_split(np.array(texts(2_000 if options.quick else 60_000), dtype=object), options.rounds)
-    model.encode(parts[0])
+    rows = texts(4_000 if options.quick else 120_000)
+    parts = np.array_split(np.array(rows, dtype=object), 2 * options.rounds)  # new words for either side
+    model.encode(rows[:100])
     with EmbeddingStore(folder / "fill.db") as store:
-        sides = lambda turn: store.encode(model, parts[turn]), lambda turn: model.encode(parts[turn])
-        times, (x, y) = take_turns(options.rounds, *sides)
-    assert np.abs(x - y).max() <= 1e-6
+        sides = lambda turn: store.encode(model, parts[2 * turn]), lambda turn: model.encode(parts[2 * turn + 1])
+        times, (vectors, _) = take_turns(options.rounds, *sides)
+    assert np.abs(vectors - model.encode(parts[-2])).max() <= 1e-6
     with_store, without = (len(parts[0]) / seconds for seconds in times)
     ratio = with_store / without
     what = f"store, {len(parts[0]):,} rows that are not there, starter (beside: encode without a store)"

@@ -224,6 +224,13 @@ def test_an_opened_index_answers_and_grows_like_the_saved_one(method, names, tmp
             one.add([f"n{len(one)}"] if names else None, ["a new cat"])
 
 
+def test_options_of_a_saved_index_cannot_change(tmp_path):
+    filled(k1=2).save(tmp_path / "index")
+    assert len(BM25Index.open(tmp_path / "index", language="english", k1=2)) == 4
+    with pytest.raises(ChoiceError, match="made with language='english', not 'german'"):
+        BM25Index.open(tmp_path / "index", language="german")
+
+
 def test_an_empty_index_is_saved_and_opened(tmp_path):
     BM25Index("french").save(tmp_path / "index")
     opened = BM25Index.open(tmp_path / "index")

@@ -85,6 +85,7 @@ def test_a_weight_of_nothing_leaves_the_other_list():
     merged = fuse([hits([(1, 0.9), (2, 0.5), (3, 0.1)]), hits([(3, 5.0), (2, 1.0)])], 3, "weighted", [1, 0])
     assert merged.ids.tolist() == [[1, 2, 3]]
     np.testing.assert_allclose(merged.scores, [[1, 0.5, 0]], atol=1e-6)
+    assert fuse([hits([(1, 0.9)]), hits([(3, 5.0)])], 3, "rrf", [1, 0]).ids.tolist() == [[1, -1, -1]]
 
 
 def test_equal_scores_count_in_full():
@@ -192,6 +193,8 @@ def test_open_index_makes_and_opens_a_hybrid_index(tmp_path):
         lambda folder: (folder / "0" / "index.json").unlink(),
         lambda folder: _rewritten(folder / "index.json", parts={"a": 1}),
         lambda folder: _rewritten(folder / "index.json", parts=None),
+        lambda folder: _rewritten(folder / "index.json", settings={"method": "rrf", "more": 1}),
+        lambda folder: _rewritten(folder / "index.json", settings={"weights": {"elsewhere": 1}}),
         lambda folder: _rewritten(folder / "index.json", kind="bm25"),
     ],
 )
@@ -212,6 +215,20 @@ def test_a_part_without_any_rows_has_no_say_in_the_kind_of_ids():
     index = HybridIndex({"empty": BM25Index(), "words": BM25Index()})
     index.parts["words"].add(["x"], ["fish"])
     assert index.search("fish", 2).ids.tolist() == [["x", None]]
+
+
+def test_one_text_is_a_row_and_a_query():
+    index = both()
+    index.add(None, "red fish")
+    index.add(None, ["blue bird"])
+    assert index.search("fish", 1).ids.tolist() == [[0]]
+    assert len(index) == 2
+
+
+def test_a_part_that_cannot_forget_does_not_hide_the_error():
+    index = HybridIndex({"meaning": flat(), "words": BM25Index()})
+    with pytest.raises(TextTypeError, match="Row 0"):
+        index.add(None, {"meaning": np.eye(1), "words": [None]})
 
 
 def test_where_one_part_refuses_the_others_forget_the_rows():

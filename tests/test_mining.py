@@ -361,6 +361,20 @@ def test_a_store_saves_encoding_again():
     assert not shelf.closed
 
 
+def test_a_store_is_asked_for_what_the_model_would_do_for_questions_and_documents(tiny):
+    class Asked:
+        def encode(self, model, texts, **options):
+            asked.append(options)
+            return model.encode(texts, **options)
+
+    asked, tiny.prompts = [], {"query": "ask: ", "passage": "text: "}
+    pairs = table(["red house", "old tree"], ["a small house", "a tall tree"])
+    options = {"num_negatives": 1, "output_scores": True, "verbose": False}
+    found = mine_hard_negatives(pairs, tiny, store=Asked(), **options)
+    assert [(row["task"], row["prompt"]) for row in asked] == [("query", "ask: "), ("document", "text: ")]
+    assert found.to_dict() == mine_hard_negatives(pairs, tiny, **options).to_dict()
+
+
 def test_a_cache_folder_holds_a_store(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "workbench.store", types.SimpleNamespace(EmbeddingStore=Shelf))
     first = mine(cache_folder=tmp_path / "new" / "folder")

@@ -25,9 +25,13 @@ OWN = {
     "documents": ["Payment is by card.", "The office opens at nine."],
 }
 SEARCH = {"language": "german", "top": 5, "closer": 40, "rows": 1000, "seed": 1}
+MINING = {"margin": "distance", "negatives": 1, "relative_margin": 0.1}
+FEWER = {"k": 5, "recall": 0.9, "rescore_multiplier": 2}
 RUNS = {
     "00_quickstart.ipynb": {"its own": {}, "others": OWN},
     "03_search.ipynb": {"its own": {}, "others": SEARCH},
+    "06_mining.ipynb": {"its own": {}, "others": MINING},
+    "08_quantization.ipynb": {"its own": {}, "others": FEWER},
 }
 
 
@@ -116,6 +120,30 @@ def test_search_finds_codes_by_words_paraphrases_by_meaning_and_most_by_both(exe
     assert results["the widest walk finds nine of ten"]
     for figure in ("lexical-figure", "approximate-figure", "quantized-figure"):
         assert "application/vnd.plotly.v1+json" in cells[figure].outputs[-1]["data"]
+
+
+def test_mining_finds_what_was_hidden(execute):
+    cells, results, _ = execute("06_mining.ipynb", {})
+    assert (results["texts"], results["true pairs"]) == (144, 132)
+    assert 0.25 < results["paraphrase F1"]["vectors"] < results["paraphrase F1"]["best pairs"] < 0.6
+    assert results["registers F1"]["margin"] > max(0.95, results["registers F1"]["cosine"])
+    assert 0.3 < results["english-german F1"] < 0.7, "names and cognates only"
+    triplets, false = results["triplets"], results["false negatives"]
+    assert false["nearest"] > 0.4 * triplets["nearest"], "most wordings that nobody marked come out as negatives"
+    assert false["with a margin"] < 0.1 * triplets["with a margin"]
+    assert results["dropped"]["relative_margin"] > 100
+    assert "relative_margin dropped" in printed(cells["hard-margin"])
+
+
+def test_fewer_bytes_find_less_and_scoring_again_wins_back(execute):
+    _, results, _ = execute("08_quantization.ipynb", {})
+    size, recall = results["bytes per vector"], results["recall"]
+    dim = results["shape"][1]
+    assert (size["float32"], size["int8"], size["binary"]) == (4 * dim, dim, dim // 8)
+    assert recall[f"float32 {dim}"] == 1
+    assert recall[f"binary {dim}"] < recall[f"binary {dim} re-scored"] <= 1
+    assert recall[f"int8 {dim}"] > 0.9
+    assert results["best"][3] < 4 * dim
 
 
 @pytest.mark.parametrize("name", RUNS)

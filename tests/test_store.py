@@ -498,12 +498,12 @@ def test_another_programs_database_that_was_killed_in_the_middle_is_not_built_up
 @pytest.mark.parametrize(
     "change",
     [
-        "UPDATE content SET vectors = substr(vectors, 1, 7)",
-        "UPDATE content SET digests = substr(digests, 1, 7)",
+        "UPDATE vectors SET content = substr(content, 1, 7)",
+        "UPDATE digests SET content = substr(content, 1, 7)",
         "UPDATE space SET dtype = '|O'",
         "UPDATE space SET dtype = 'object'",
         "UPDATE space SET dim = 0",
-        "DROP TABLE content",
+        "DROP TABLE vectors",
     ],
 )
 def test_tables_that_were_changed_by_hand_give_one_clear_error(path, small, change):

@@ -11,18 +11,34 @@ if TYPE_CHECKING:
     from workbench.model_card import SentenceTransformerModelCardData
     from workbench.progress import show_progress
     from workbench.quantization import quantize_embeddings
+    from workbench.search import open_index
     from workbench.sentence_transformer import SentenceTransformer
     from workbench.similarity import SimilarityFunction
+    from workbench.store import EmbeddingStore
 
 __all__ = [
-    "CrossEncoder", "SentenceTransformer", "SentenceTransformerModelCardData", "SimilarityFunction",
-    "quantize_embeddings", "show_progress",
+    "CrossEncoder", "EmbeddingStore", "SentenceTransformer", "SentenceTransformerModelCardData", "SimilarityFunction",
+    "open_index", "quantize_embeddings", "show_progress",
 ]  # fmt: skip
 
-_HOMES = dict.fromkeys(["errors", "metrics", "models", "progress", "quantization", "similarity", "util"], "") | {
-    "CrossEncoder": "cross_encoder", "SentenceTransformer": "sentence_transformer",
+_ROOMS = [
+    "clustering",
+    "errors",
+    "metrics",
+    "mining",
+    "models",
+    "progress",
+    "projection",
+    "quantization",
+    "search",
+    "similarity",
+    "store",
+    "util",
+]
+_HOMES = dict.fromkeys(_ROOMS, "") | {
+    "CrossEncoder": "cross_encoder", "EmbeddingStore": "store", "SentenceTransformer": "sentence_transformer",
     "SentenceTransformerModelCardData": "model_card", "SimilarityFunction": "similarity",
-    "quantize_embeddings": "quantization", "show_progress": "progress",
+    "open_index": "search", "quantize_embeddings": "quantization", "show_progress": "progress",
 }  # fmt: skip
 
 __getattr__, __dir__ = lazy(__name__, _HOMES)

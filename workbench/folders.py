@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,8 +18,8 @@ import torch
 from workbench.errors import ModelFormatError, UnsafeModelError
 
 __all__ = [
-    "MAX_JSON_BYTES", "WEIGHTS", "check_links", "check_size", "inside", "load_state", "read_json", "save_state",
-    "warn_pickle", "write_atomically", "write_json",
+    "MAX_JSON_BYTES", "WEIGHTS", "Entry", "check_links", "check_size", "inside", "load_state", "read_entries",
+    "read_json", "save_state", "warn_pickle", "write_atomically", "write_json",
 ]  # fmt: skip
 
 MAX_JSON_BYTES = 32 * 2**20  # configuration files are a few kB; vocabularies in JSON reach some MB
@@ -74,6 +75,29 @@ def read_json(folder: str | Path, name: str, kind: type = dict) -> Any:
     if not isinstance(value, kind):
         raise ModelFormatError(f"{path} holds a JSON {type(value).__name__}; expected a {kind.__name__}.")
     return value
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of modules.json."""
+
+    path: str
+    type: str
+    kwargs: tuple[str, ...] = ()
+
+
+def read_entries(folder: Path) -> list[Entry]:
+    """Read ``modules.json``; raises ``ModelFormatError`` when it is not a list of at least one module."""
+    raw = read_json(folder, "modules.json", list)
+    try:
+        entries = [Entry(line.get("path", ""), line["type"], tuple(line.get("kwargs", ()))) for line in raw]
+        if not all(isinstance(entry.path, str) and isinstance(entry.type, str) for entry in entries):
+            raise TypeError("path and type must be strings")
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ModelFormatError(f"{folder / 'modules.json'} is not a list of modules: {error}") from error
+    if not entries:
+        raise ModelFormatError(f"{folder / 'modules.json'} lists no modules.")
+    return entries
 
 
 def check_size(where: str | Path, name: str, value: object) -> None:

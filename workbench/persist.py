@@ -10,12 +10,12 @@ from typing import Any
 from torch import nn
 
 from workbench.errors import ModelFormatError, UnsafeModelError
-from workbench.folders import check_size, inside, read_json, write_json
+from workbench.folders import check_size, inside, read_entries, read_json, write_json
 from workbench.models.base import Module
 from workbench.models.types import module_class, type_name
 
 __all__ = [
-    "CONFIG", "FORMAT_VERSION", "Entry", "ModelConfig", "load_modules", "read_config", "read_entries", "save_modules",
+    "CONFIG", "FORMAT_VERSION", "ModelConfig", "load_modules", "read_config", "save_modules",
 ]  # fmt: skip
 
 CONFIG = "config_sentence_transformers.json"
@@ -30,15 +30,6 @@ class ModelConfig:
     default_prompt_name: str | None = None
     similarity_fn_name: str | None = None
     truncate_dim: int | None = None
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One line of modules.json."""
-
-    path: str
-    type: str
-    kwargs: tuple[str, ...] = ()
 
 
 def read_config(folder: Path) -> ModelConfig:
@@ -85,20 +76,6 @@ def load_modules(
         modules[str(number)] = _load_module(cls, folder, path, entry.path, options)
         kwargs[str(number)] = list(entry.kwargs)
     return modules, kwargs
-
-
-def read_entries(folder: Path) -> list[Entry]:
-    """Read ``modules.json``; raises ``ModelFormatError`` when it is not a list of at least one module."""
-    raw = read_json(folder, "modules.json", list)
-    try:
-        entries = [Entry(line.get("path", ""), line["type"], tuple(line.get("kwargs", ()))) for line in raw]
-        if not all(isinstance(entry.path, str) and isinstance(entry.type, str) for entry in entries):
-            raise TypeError("path and type must be strings")
-    except (AttributeError, KeyError, TypeError) as error:
-        raise ModelFormatError(f"{folder / 'modules.json'} is not a list of modules: {error}") from error
-    if not entries:
-        raise ModelFormatError(f"{folder / 'modules.json'} lists no modules.")
-    return entries
 
 
 def _find_class(name: str, folder: Path, trust_remote_code: bool) -> type[nn.Module]:

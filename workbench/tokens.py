@@ -14,9 +14,8 @@ from workbench.texts import clean
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
-    from transformers import PreTrainedTokenizerBase
 
-__all__ = ["IntArray", "TokenRows", "Tokens", "pack"]
+__all__ = ["IntArray", "TokenRows", "Tokenized", "Tokens", "pack"]
 
 IntArray = npt.NDArray[np.int64]
 
@@ -69,13 +68,21 @@ class Tokens:
     """A tokenizer made safe: its truncation and padding are set on private copies, never changed while in use.
 
     Args:
-        tokenizer: a transformers tokenizer, with a Rust backend or without one.
+        tokenizer: a transformers tokenizer, with a Rust backend or without one; or a part of it that can tell the
+            whole, ``as_transformers``.
     """
 
-    def __init__(self, tokenizer: "PreTrainedTokenizerBase") -> None:
+    def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
         self._lock = Lock()
         self._copies: dict[int, Tokenizer] = {}  # by size of the vocabulary, which grows when tokens are added
+
+    def whole(self) -> Any:
+        """The transformers tokenizer, made now if only its part was needed so far."""
+        with self._lock:
+            if hasattr(self.tokenizer, "as_transformers"):
+                self.tokenizer, self._copies = self.tokenizer.as_transformers(), {}
+            return self.tokenizer
 
     def rows(self, texts: Sequence[str] | Sequence[tuple[str, str]], max_length: int | None) -> TokenRows:
         """Tokenise texts or pairs of texts, cutting each row to ``max_length`` tokens, special tokens included."""
@@ -123,6 +130,21 @@ class Tokens:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(state["tokenizer"])  # type: ignore[misc]
+
+
+class Tokenized:
+    """What turns texts into tokens with a transformers tokenizer."""
+
+    _tokens: Tokens
+
+    @property
+    def tokenizer(self) -> Any:
+        """The transformers tokenizer."""
+        return self._tokens.whole()
+
+    @tokenizer.setter
+    def tokenizer(self, tokenizer: Any) -> None:
+        self._tokens = Tokens(tokenizer)
 
 
 def pack(encodings: "Sequence[Encoding | _Cut]", names: Sequence[str] = ("input_ids",), cut: Any = None) -> TokenRows:

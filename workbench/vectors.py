@@ -11,7 +11,9 @@ from torch.nn.functional import normalize
 
 from workbench.errors import VectorError
 
-__all__ = ["BLOCK_BYTES", "MAPPED_BYTES", "as_matrix", "blocks", "float_rows", "let_go", "whole"]
+__all__ = [
+    "BLOCK_BYTES", "MAPPED_BYTES", "as_matrix", "blocks", "check_finite", "float_rows", "let_go", "whole",
+]  # fmt: skip
 
 BLOCK_BYTES = 32 * 2**20  # of float32 vectors held at a time
 MAPPED_BYTES = 2**28  # of a memory-mapped file that are read before its pages are let go
@@ -89,6 +91,12 @@ def let_go(array: Any) -> None:
     """
     if isinstance(array, np.memmap) and array.mode != "c" and _LET_GO is not None:
         array._mmap.madvise(_LET_GO)  # type: ignore[attr-defined]
+
+
+def check_finite(matrix: Any, *, name: str = "embeddings") -> None:
+    """Raise ``VectorError`` naming rows with NaN or infinite values; for work that begins with a sample of the rows."""
+    for _ in blocks(matrix, name=name):
+        pass
 
 
 def whole(matrix: Any, *, unit: bool = True, device: Any = None, name: str = "embeddings") -> Tensor:

@@ -177,3 +177,31 @@ def test_softmax_loss_gives_the_value_and_gradients_of_the_reference(models):
             results.append((loss.classifier.weight.grad, next(iter(net.parameters())).grad.clone()))
         for a, b in zip(*results, strict=True):
             assert torch.allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_an_untied_denoising_loss_gives_the_value_of_the_reference(models, tmp_path):
+    (model, _), (reference, _) = models
+    model[0].auto_model.save_pretrained(tmp_path)
+    model.tokenizer.save_pretrained(tmp_path)
+    mine = losses.DenoisingAutoEncoderLoss(model, tie_encoder_decoder=False)
+    his = theirs.DenoisingAutoEncoderLoss(reference, str(tmp_path), tie_encoder_decoder=False)
+    mine.decoder.load_state_dict(his.decoder.state_dict())
+    values = [loss.eval()(batch(net, 2), None).item() for loss, net in ((mine, model), (his, reference))]
+    assert values[0] == pytest.approx(values[1], rel=1e-6)
+
+
+def test_a_tied_denoising_loss_trains_one_set_of_weights_and_learns(tmp_path):
+    torch.manual_seed(0)
+    model = SentenceTransformer(model_folder(tmp_path), device="cpu")
+    loss = losses.DenoisingAutoEncoderLoss(model)
+    shared = {id(parameter) for parameter in model.parameters()}
+    layers = dict(loss.decoder.base_model.encoder.named_parameters())
+    assert all(id(layers[name]) in shared for name in layers if "crossattention" not in name)
+    optimizer = torch.optim.AdamW(loss.parameters(), lr=3e-3)
+    values = []
+    for _ in range(25):
+        values.append(loss([model.tokenize(TEXTS[:16]), model.tokenize(TEXTS[:16])]))
+        optimizer.zero_grad()
+        values[-1].backward()
+        optimizer.step()
+    assert values[-1].item() < 0.75 * values[0].item()

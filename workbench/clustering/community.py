@@ -19,7 +19,9 @@ from workbench.vectors import as_matrix, whole
 
 __all__ = ["community_detection"]
 
-_SCORES = 2**21  # scores in one block: 8 MB, which a cache holds
+_Ints = npt.NDArray[np.int64]
+
+_SCORES = 2**24  # scores in one block: 64 MB
 _ROWS = 16  # fewest rows and columns in a product: below, it takes no less time and rounds otherwise
 
 
@@ -45,8 +47,7 @@ def community_detection(
         show_progress_bar: whether to show progress; see ``workbench.show_progress``.
 
     Returns:
-        Communities, the largest first: row numbers, the central one first, then from the nearest to the farthest; of
-        equally near ones the smaller number.
+        Communities, the largest first: row numbers, the central one first, then from the nearest to the farthest.
 
     Raises:
         VectorError: no table of finite numbers; names the rows.
@@ -62,55 +63,83 @@ def community_detection(
     counts = _neighbour_counts(unit, limit, batch_size, show_progress_bar)
     order = np.argsort(-counts, kind="stable")
     centres = order[counts[order] >= min_community_size]
-    return sorted(_grow(unit, centres, limit, min_community_size, show_progress_bar), key=len, reverse=True)
+    found = list(_grow(unit, centres, limit, min_community_size, show_progress_bar))
+    lengths = _list_lengths(counts, min_community_size)
+    return sorted(_nearest_first(unit, found, lengths), key=len, reverse=True)
 
 
-def _neighbour_counts(unit: Tensor, limit: float, batch: int, show: bool | None) -> npt.NDArray[np.int64]:
+def _neighbour_counts(unit: Tensor, limit: float, batch: int, show: bool | None) -> _Ints:
     """How many rows have a score of at least ``limit`` with each row, itself included: (n,)."""
     n = len(unit)
-    counts = torch.zeros(n, dtype=torch.int64, device=unit.device)
+    counts = np.zeros(n, np.int64)
     height = min(max(batch, _ROWS), _SCORES // _ROWS)
     with track(n * (n + 1) / 2, unit="pairs", desc="Counting neighbours", show=show) as bar:
         for top, bottom in _cuts(0, n, height):
-            counts[top:bottom] += (unit[top:bottom] @ unit[top:bottom].T >= limit).sum(1)
-            bar.update((bottom - top) * (bottom - top + 1) / 2)
-            for left, right in _cuts(bottom, n, _SCORES // height):
-                scores = unit[top:bottom] @ unit[left:right].T
-                rows = torch.nonzero(scores.amax(1) >= limit).flatten()  # most rows have no neighbour in most blocks
-                if len(rows):
-                    near = scores[rows] >= limit
-                    counts[rows + top] += near.sum(1)
-                    counts[left:right] += near.sum(0)  # (i, j) is (j, i)
-                bar.update((bottom - top) * (right - left))
-    return counts.cpu().numpy()
+            for left, right in [(top, bottom), *_cuts(bottom, n, _SCORES // height)]:
+                near = (unit[top:bottom] @ unit[left:right].T >= limit).cpu().numpy()
+                counts[top:bottom] += np.count_nonzero(near, axis=1)
+                if left > top:
+                    counts[left:right] += np.count_nonzero(near, axis=0)  # (i, j) is (j, i)
+                bar.update((bottom - top) * (right - left if left > top else (bottom - top + 1) / 2))
+    return counts
 
 
-def _grow(
-    unit: Tensor, centres: npt.NDArray[np.int64], limit: float, least: int, show: bool | None
-) -> Iterator[list[int]]:
-    """Yield the community of each central row in turn, of rows in no earlier one, unless it is taken or too small."""
+def _grow(unit: Tensor, centres: _Ints, limit: float, least: int, show: bool | None) -> Iterator[_Ints]:
+    """Yield the community of each central row in turn, of rows in no earlier one, unless it is taken or too small.
+
+    The central row comes first, the others in the order of their numbers.
+    """
     taken = np.zeros(len(unit), np.bool_)
     free, free_unit = np.arange(len(unit)), unit
     with track(len(centres), unit="rows", desc="Growing communities", show=show) as bar:
         while len(centres):
-            some = torch.from_numpy(np.resize(centres, _ROWS)).to(unit.device)
-            scores = (unit[some] @ free_unit.T).cpu().numpy()  # (rows, free)
-            for centre, row in zip(centres[:_ROWS].tolist(), scores, strict=False):
-                near = np.flatnonzero(row >= limit)
-                near = near[~taken[free[near]]]
-                if taken[centre] or len(near) < least:
+            near = (_some(unit, centres[:_ROWS]) @ free_unit.T >= limit).cpu().numpy()  # (rows, free)
+            for centre, row in zip(centres[:_ROWS].tolist(), near, strict=False):
+                members = free[row]
+                members = members[~taken[members]]
+                if taken[centre] or len(members) < least:
                     continue
-                members = free[near[np.argsort(-row[near], kind="stable")]]
-                members = np.concatenate([[centre], members[members != centre]])
+                members = np.append(centre, members[members != centre])
                 taken[members] = True
-                yield members.tolist()
+                yield members
             left = centres[_ROWS:]
             left = left[~taken[left]]
             bar.update(len(centres) - len(left))
             centres = left
-            open_ = free[~taken[free]]
-            if _ROWS <= len(open_) < len(free) / 2:
-                free, free_unit = open_, unit[torch.from_numpy(open_).to(unit.device)]
+            rest = free[~taken[free]]
+            if _ROWS <= len(rest) < len(free) / 2:
+                free, free_unit = rest, unit[torch.from_numpy(rest).to(unit.device)]
+
+
+def _nearest_first(unit: Tensor, found: list[_Ints], lengths: _Ints) -> Iterator[list[int]]:
+    """Yield communities with their members in the order of their scores, and equal scores as the reference has them."""
+    member = np.zeros(len(unit), np.bool_)
+    for start in range(0, len(found), _ROWS):
+        some = found[start : start + _ROWS]
+        scores = _some(unit, np.array([rows[0] for rows in some])) @ unit.T  # (rows, n)
+        for rows, row in zip(some, scores, strict=False):
+            centre, others = int(rows[0]), rows[1:]
+            member[others] = True
+            ranked = row.topk(int(lengths[centre])).indices.cpu().numpy()
+            yield [centre, *ranked[member[ranked]].tolist()]
+            member[others] = False
+
+
+def _list_lengths(counts: _Ints, least: int) -> _Ints:
+    """How many nearest rows the reference lists for each row, (n,): it doubles them when a list was too short.
+
+    ``topk`` orders equal scores in no way but always the same one for the same number: so this is part of the result.
+    """
+    most = np.maximum.accumulate(np.where(counts >= least, counts, 0))
+    lengths = np.full(len(counts), min(max(2 * least, 50), len(counts)))
+    while (short := (lengths <= most) & (lengths < len(counts))).any():
+        lengths[short] = np.minimum(2 * lengths[short], len(counts))
+    return lengths
+
+
+def _some(unit: Tensor, rows: _Ints) -> Tensor:
+    """A few rows, repeated until a product with them rounds as one with many does."""
+    return unit[torch.from_numpy(np.resize(rows, min(_ROWS, len(unit)))).to(unit.device)]
 
 
 def _cuts(start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:

@@ -9,7 +9,7 @@ import numpy as np
 from workbench.clustering.clusters import METHODS, Clusters, cluster
 from workbench.errors import VectorError, choose
 from workbench.progress import track
-from workbench.vectors import as_matrix, whole
+from workbench.vectors import as_matrix, check_finite, whole
 
 __all__ = ["Silhouette", "silhouette", "stability"]
 
@@ -91,6 +91,7 @@ def stability(
         raise ValueError(f"runs is {runs} and share {share}; expected 2 runs or more, and a share above 0, up to 1.")
     seeded = "seed" in inspect.signature(choose("method", method, METHODS)).parameters
     matrix, draw = as_matrix(embeddings), np.random.default_rng(seed)
+    check_finite(matrix)
     labels = np.full((runs, len(matrix)), -2)  # -2: not in this run
     with track(runs, unit="runs", desc="Clustering parts", show=show) as bar:
         for run in range(runs):

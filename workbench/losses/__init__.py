@@ -23,6 +23,7 @@ _HOMES = {
     ),
     **dict.fromkeys(["DistillKLDivLoss", "MSELoss", "MarginMSELoss"], "distillation"),
     **dict.fromkeys(["ContrastiveTensionLoss", "ContrastiveTensionLossInBatchNegatives"], "unsupervised"),
+    "DenoisingAutoEncoderLoss": "denoising",
     **dict.fromkeys(["AdaptiveLayerLoss", "Matryoshka2dLoss", "MatryoshkaLoss"], "modifiers"),
 }  # fmt: skip
 
@@ -31,9 +32,10 @@ __all__ = [
     "BatchHardTripletLoss", "BatchHardTripletLossDistanceFunction", "BatchSemiHardTripletLoss", "CachedGISTEmbedLoss",
     "CachedLoss", "CachedMultipleNegativesRankingLoss", "CachedMultipleNegativesSymmetricRankingLoss", "CoSENTLoss",
     "ContrastiveLoss", "ContrastiveTensionLoss", "ContrastiveTensionLossInBatchNegatives", "CosineSimilarityLoss",
-    "DistillKLDivLoss", "GISTEmbedLoss", "Inputs", "Loss", "MSELoss", "MarginMSELoss", "Matryoshka2dLoss",
-    "MatryoshkaLoss", "MegaBatchMarginLoss", "MultipleNegativesRankingLoss", "MultipleNegativesSymmetricRankingLoss",
-    "OnlineContrastiveLoss", "SiameseDistanceMetric", "SoftmaxLoss", "TripletDistanceMetric", "TripletLoss",
+    "DenoisingAutoEncoderLoss", "DistillKLDivLoss", "GISTEmbedLoss", "Inputs", "Loss", "MSELoss", "MarginMSELoss",
+    "Matryoshka2dLoss", "MatryoshkaLoss", "MegaBatchMarginLoss", "MultipleNegativesRankingLoss",
+    "MultipleNegativesSymmetricRankingLoss", "OnlineContrastiveLoss", "SiameseDistanceMetric", "SoftmaxLoss",
+    "TripletDistanceMetric", "TripletLoss",
 ]  # fmt: skip
 
 __getattr__, __dir__ = lazy(__name__, _HOMES)

@@ -14,7 +14,7 @@ from workbench.models.base import Features
 __all__ = ["LABELS", "Inputs", "Label", "Loss", "Metric", "gather", "metric_name", "needed"]
 
 Metric = Callable[[Any, Any], Tensor]
-Label = Literal["none", "score", "binary", "class", "margin", "scores", "embedding"]
+Label = Literal["none", "score", "binary", "class", "margin", "scores", "embedding", "grades"]
 
 LABELS: dict[str, str] = {
     "none": "none",
@@ -24,6 +24,7 @@ LABELS: dict[str, str] = {
     "margin": "the teacher's score of the positive minus that of each negative",
     "scores": "the teacher's scores, one for each text after the first",
     "embedding": "the teacher's vector",
+    "grades": "a list: how relevant each document is",
 }
 """What a label column may hold, in words."""
 

@@ -9,7 +9,7 @@ from torch.nn.functional import kl_div, log_softmax, mse_loss, softmax
 from workbench.losses.base import Inputs, Loss, Metric, metric_name, needed
 from workbench.similarity import pairwise_dot_score
 
-__all__ = ["DistillKLDivLoss", "MSELoss", "MarginMSELoss"]
+__all__ = ["DistillKLDivLoss", "MSELoss", "MarginMSELoss", "margins"]
 
 
 class MSELoss(Loss):
@@ -57,14 +57,7 @@ class MarginMSELoss(Loss):
         """Compare the margins of each row."""
         query, *texts = embeddings
         scores = torch.stack([self.similarity_fct(query, text) for text in texts], dim=1)  # (batch, 1 + negatives)
-        target = needed(labels, self).to(scores.dtype)
-        target = target[:, None] if target.ndim == 1 else target
-        if target.shape[1] == scores.shape[1]:
-            target = target[:, :1] - target[:, 1:]
-        elif target.shape[1] != scores.shape[1] - 1:
-            wanted = f"{scores.shape[1] - 1} margins or {scores.shape[1]} scores"
-            raise ValueError(f"MarginMSELoss got {target.shape[1]} labels a row for {len(texts)} texts; give {wanted}.")
-        return mse_loss(scores[:, :1] - scores[:, 1:], target)
+        return mse_loss(*margins(scores, needed(labels, self), type(self).__name__))
 
     def get_config_dict(self) -> dict[str, Any]:
         """Return the settings, for the model card."""
@@ -104,3 +97,19 @@ class DistillKLDivLoss(Loss):
     def get_config_dict(self) -> dict[str, Any]:
         """Return the settings, for the model card."""
         return {"similarity_fct": metric_name(self.similarity_fct), "temperature": self.temperature}
+
+
+def margins(scores: Tensor, labels: Tensor, loss: str) -> tuple[Tensor, Tensor]:
+    """Return the margins of a student's scores (batch, texts) and of a teacher's scores or margins: (batch, texts - 1).
+
+    Raises:
+        ValueError: there are neither as many labels in a row as margins nor as many as texts; names the ``loss``.
+    """
+    target, texts = labels.to(scores.dtype), scores.shape[1]
+    target = target[:, None] if target.ndim == 1 else target
+    if target.shape[1] == texts:
+        target = target[:, :1] - target[:, 1:]
+    elif target.shape[1] != texts - 1:
+        wanted = f"{texts - 1} margins or {texts} scores"
+        raise ValueError(f"{loss} got {target.shape[1]} labels in a row for {texts} texts; give {wanted}.")
+    return scores[:, :1] - scores[:, 1:], target

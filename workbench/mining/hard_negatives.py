@@ -3,7 +3,6 @@
 After NV-Retriever (Moreira et al., 2024, arXiv:2407.15831), whose best recipe is ``relative_margin=0.05``.
 """
 
-import importlib
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -352,12 +351,11 @@ def _store(store: Any, folder: str | Path | None) -> Iterator[Any]:
     if store is not None or folder is None:
         yield store
         return
+    from workbench.store import EmbeddingStore
+
     Path(folder).mkdir(parents=True, exist_ok=True)
-    own = importlib.import_module("workbench.store").EmbeddingStore(Path(folder) / "embeddings.sqlite")
-    try:
+    with EmbeddingStore(Path(folder) / "embeddings.sqlite") as own:
         yield own
-    finally:
-        own.close()
 
 
 def _encode(model: Any, store: Any, task: str, texts: list[str], options: dict[str, Any]) -> Any:
@@ -365,9 +363,10 @@ def _encode(model: Any, store: Any, task: str, texts: list[str], options: dict[s
     options = options | {"normalize_embeddings": True, "convert_to_numpy": True}
     if store is None:
         return getattr(model, f"encode_{task}", model.encode)(texts, **options)
-    if options["prompt_name"] is None and options["prompt"] is None:
-        prompts = getattr(model, "prompts", {})
-        options["prompt"] = next((prompts[name] for name in _PROMPTS[task] if name in prompts), None)
+    if hasattr(model, f"encode_{task}"):  # what that method would ask of encode
+        options["task"] = task
+        if options["prompt_name"] is None and options["prompt"] is None:
+            options["prompt"] = next((model.prompts[name] for name in _PROMPTS[task] if name in model.prompts), "")
     return store.encode(model, texts, **options)
 
 

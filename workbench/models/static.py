@@ -12,10 +12,12 @@ import torch
 from tokenizers import AddedToken, Tokenizer
 from torch import Tensor, nn
 
-import workbench
+from workbench import hub
+from workbench.devices import pick_device
 from workbench.errors import ModelFormatError
-from workbench.folders import inside, load_state, save_state
+from workbench.folders import inside, load_state, read_entries, save_state
 from workbench.models.base import Features, InputModule
+from workbench.models.transformer import Transformer
 from workbench.texts import clean
 from workbench.tokens import IntArray, TokenRows, pack
 
@@ -135,7 +137,7 @@ class StaticEmbedding(InputModule):
         """
         if Path(model_id_or_path).is_dir():
             return cls.load(model_id_or_path)
-        return next(block for block in workbench.SentenceTransformer(str(model_id_or_path)) if isinstance(block, cls))
+        return cls.load(_first_block(model_id_or_path))
 
     @classmethod
     def from_distillation(
@@ -152,7 +154,8 @@ class StaticEmbedding(InputModule):
         """Make static vectors from a model: each token of its vocabulary goes through it alone, then PCA and weights.
 
         Args:
-            model_name: a name, a folder, or a SentenceTransformer that begins with a transformer.
+            model_name: a SentenceTransformer that begins with a transformer, or the name or folder of one; or its
+                Transformer block.
             vocabulary: words or phrases to have vectors of their own, besides the model's tokens.
             device: where the model runs when it is given by name.
             pca_dims: dimension of the vectors, or None for the model's own.
@@ -160,10 +163,11 @@ class StaticEmbedding(InputModule):
             sif_coefficient: a in the weight a / (a + p) of Arora et al. (2017), "A Simple but Tough-to-Beat Baseline",
                 where p is Zipf's guess of a token's frequency; None weighs by the logarithm of the rank.
             token_remove_pattern: tokens to leave out, as a regular expression for the whole token.
-            kwargs: more arguments for opening the model by name.
+            kwargs: where the model is looked for by name: see ``hub.resolve``.
         """
-        named = isinstance(model_name, (str, Path))
-        teacher = workbench.SentenceTransformer(str(model_name), device=device, **kwargs) if named else model_name
+        teacher = model_name
+        if isinstance(model_name, (str, Path)):
+            teacher = Transformer.load(_first_block(model_name, **kwargs)).to(pick_device(device))
         whole, unwanted = _plain(teacher.tokenizer), re.compile(token_remove_pattern or "(?!)")
         tokenizer, kept = keep_tokens(whole, lambda token: not unwanted.fullmatch(token))
         pieces = [[int(row)] for row in kept]  # what the teacher reads for each new row
@@ -223,17 +227,24 @@ def keep_tokens(tokenizer: Tokenizer, keep: Callable[[str], bool]) -> tuple[Toke
     return Tokenizer.from_str(json.dumps(spec)), np.fromiter(old.values(), np.int64)
 
 
+def _first_block(name: str | Path, **where: Any) -> Path:
+    """The folder of the first block of the model ``name``."""
+    folder = hub.resolve(name, **where)
+    return inside(folder, read_entries(folder)[0].path) if inside(folder, "modules.json").is_file() else folder
+
+
 def _last_layer(teacher: Any, tokenizer: Tokenizer, pieces: list[list[int]]) -> Tensor:
     """The teacher's mean token vector of each piece, read alone between its special tokens: (pieces, dimension)."""
     frame = tokenizer.encode("a")
     start, tail = frame.special_tokens_mask.index(0), frame.special_tokens_mask[::-1].index(0)
     vectors: dict[int, Tensor] = {}
     teacher.eval()
+    device = next(teacher.parameters()).device
     for length in {len(piece) for piece in pieces}:
         rows = [row for row, piece in enumerate(pieces) if len(piece) == length]
         for part in (rows[at : at + 512] for at in range(0, len(rows), 512)):
             ids = [[*frame.ids[:start], *pieces[row], *frame.ids[len(frame) - tail :]] for row in part]
-            inputs = torch.tensor(ids, device=teacher.device)
+            inputs = torch.tensor(ids, device=device)
             with torch.inference_mode():  # (rows, start + length + tail, dimension)
                 tokens = teacher({"input_ids": inputs, "attention_mask": torch.ones_like(inputs)})["token_embeddings"]
             vectors.update(zip(part, tokens[:, start : start + length].mean(1).float().cpu(), strict=True))

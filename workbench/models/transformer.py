@@ -5,25 +5,23 @@ import inspect
 from collections.abc import Iterator
 from pathlib import Path
 from pickle import UnpicklingError
+from threading import RLock
 from typing import Any, ClassVar, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from workbench.errors import ChoiceError, ModelFormatError, UnsafeModelError
 from workbench.folders import WEIGHTS, check_links, check_size, inside, read_json, warn_pickle, write_json
 from workbench.models.base import Features, InputModule
-from workbench.tokens import IntArray, TokenRows, Tokens
+from workbench.models.bert import Bert, BertClassifier, read_bert
+from workbench.models.plain_tokenizer import read_tokenizer
+from workbench.tokens import IntArray, Tokenized, TokenRows
 
 __all__ = [
-    "Transformer",
-    "load_pretrained",
-    "longest",
-    "model_inputs",
-    "pad",
-    "recompute_activations",
+    "Pretrained", "Transformer", "load_pretrained", "longest", "model_inputs", "pad", "recompute_activations",
     "save_pretrained",
-]
+]  # fmt: skip
 
 _CONFIG_FILES = tuple(
     f"sentence_{kind}_config.json"
@@ -32,7 +30,39 @@ _CONFIG_FILES = tuple(
 _MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids", "inputs_embeds")
 
 
-class Transformer(InputModule):
+class Pretrained(Tokenized, nn.Module):
+    """What holds a transformers model, under the name ``_kept``, and its tokenizer.
+
+    The model may be one of ``workbench.models.bert``, which needs no transformers, as long as nobody asks for it: the
+    attribute is then, from the first access on, the transformers model around the same layers.
+    """
+
+    _kept: ClassVar[str]
+
+    @property
+    def _held(self) -> Any:
+        """The model as it is now."""
+        return self._modules[self._kept]
+
+    @property
+    def _ready(self) -> Any:
+        """The model to run: the transformers one wherever a gradient may be wanted."""
+        wanted = self.training or torch.is_grad_enabled()
+        return getattr(self, self._kept) if wanted else self._held
+
+    def __getattr__(self, name: str) -> Any:
+        if name != self._kept or name not in self._modules:
+            return super().__getattr__(name)
+        with _SWITCH:
+            self._modules[name] = self._transformers()
+            return self._held
+
+    def _transformers(self) -> Any:
+        """The transformers model, without keeping one that is made now: saving changes no later result by a bit."""
+        return _around(self._held) if isinstance(self._held, (Bert, BertClassifier)) else self._held
+
+
+class Transformer(Pretrained, InputModule):
     """Token vectors from a transformers model.
 
     Args:
@@ -52,6 +82,7 @@ class Transformer(InputModule):
     config_keys: ClassVar[tuple[str, ...]] = ("max_seq_length", "do_lower_case")
     config_file: ClassVar[str] = _CONFIG_FILES[0]
     save_in_root: ClassVar[bool] = True
+    _kept: ClassVar[str] = "auto_model"
 
     def __init__(
         self,
@@ -73,16 +104,8 @@ class Transformer(InputModule):
         given = (model_args, tokenizer_args, config_args)
         arguments: tuple[Any, ...] = tuple({"cache_dir": cache_dir, **(one or {})} for one in given)
         self.auto_model, self.tokenizer = load_pretrained(str(model_name_or_path), tokenizer_name_or_path, *arguments)
-        self.max_seq_length = max_seq_length if max_seq_length is not None else longest(self.config, self.tokenizer)
-
-    @property
-    def tokenizer(self) -> Any:
-        """The transformers tokenizer."""
-        return self._tokens.tokenizer
-
-    @tokenizer.setter
-    def tokenizer(self, tokenizer: Any) -> None:
-        self._tokens = Tokens(tokenizer)
+        limit = longest(self._held.config, self._tokens.tokenizer)
+        self.max_seq_length = max_seq_length if max_seq_length is not None else limit
 
     @property
     def config(self) -> Any:
@@ -91,10 +114,11 @@ class Transformer(InputModule):
 
     def forward(self, features: Features, **kwargs: Any) -> Features:
         """Add ``token_embeddings`` (rows, tokens, dim), and ``all_layer_embeddings`` when the model gives them."""
-        inputs = model_inputs(features, self.auto_model, self.tokenizer)
-        output = self.auto_model(**inputs, **kwargs, return_dict=True)
+        model = self.auto_model if kwargs or "inputs_embeds" in features else self._ready
+        inputs = model_inputs(features, model, self._tokens.tokenizer)
+        output = model(**inputs, **kwargs, return_dict=True)
         features["token_embeddings"] = output[0]
-        if getattr(self.config, "output_hidden_states", False) and output.get("hidden_states") is not None:
+        if getattr(model.config, "output_hidden_states", False) and output.get("hidden_states") is not None:
             features["all_layer_embeddings"] = output["hidden_states"]
         return features
 
@@ -112,20 +136,20 @@ class Transformer(InputModule):
 
     def collate(self, rows: TokenRows, index: IntArray) -> Features:
         """Return the given rows padded to the longest of them."""
-        return pad(rows, index, self.tokenizer)
+        return pad(rows, index, self._tokens.tokenizer)
 
     def get_word_embedding_dimension(self) -> int:
         """Length of a token's vector."""
-        config = self.config
+        config = self._held.config
         config = getattr(config, "text_config", None) or config
         return int(getattr(config, "hidden_size", None) or config.d_model)
 
     def __repr__(self) -> str:
-        return f"Transformer({self.get_config_dict()}) with {type(self.auto_model).__name__}"
+        return f"Transformer({self.get_config_dict()}) with {type(self._held).__name__}"
 
     def save(self, output_path: str | Path, safe_serialization: bool = True) -> None:
         """Write model, tokenizer and this block's configuration to a folder."""
-        save_pretrained(self.auto_model, self.tokenizer, output_path, safe_serialization)
+        save_pretrained(self._transformers(), self.tokenizer, output_path, safe_serialization)
         write_json(Path(output_path) / self.config_file, self.get_config_dict())
 
     @classmethod
@@ -148,6 +172,7 @@ class Transformer(InputModule):
         return cls(input_path, **{**own, **options})
 
 
+_SWITCH = RLock()  # one at a time goes over to transformers
 _SAVED_ARGUMENTS = ("torch_dtype", "dtype", "attn_implementation", "output_hidden_states", "add_pooling_layer")
 _ENCODERS = {"t5": "T5EncoderModel", "mt5": "MT5EncoderModel", "umt5": "UMT5EncoderModel"}
 
@@ -160,7 +185,10 @@ def load_pretrained(
     config_args: dict[str, Any],
     head: str | None = None,
 ) -> tuple[Any, Any]:
-    """Return (model, tokenizer) by transformers; a local folder is read without asking the network.
+    """Return (model, tokenizer); a local folder is read without asking the network.
+
+    They are those of transformers, or for the usual BERT a ``Bert`` or ``BertClassifier`` and a ``PlainTokenizer``,
+    which a ``Pretrained`` turns into those of transformers when they are asked for.
 
     Args:
         name: a folder or a name on the hub.
@@ -175,11 +203,15 @@ def load_pretrained(
         ModelFormatError: a local folder's files are missing, damaged or do not fit each other.
         UnsafeModelError: they would run code, or lie outside the folder.
     """
-    import transformers
-
     local = Path(name).is_dir()
     if local:
         _check_folder(Path(name))
+        wishes = {*model_args, *tokenizer_args, *config_args} - {"cache_dir", "trust_remote_code"}  # for other folders
+        plain = tokenizer_name is None and not wishes
+        if plain and (words := read_tokenizer(Path(name))) and (ours := read_bert(Path(name), classifier=bool(head))):
+            return ours, words
+    import transformers
+
     first = {"trust_remote_code": False}  # left open, transformers would ask on the terminal
     last = {"local_files_only": True} if local else {}
     model_args, tokenizer_args, config_args = (
@@ -208,6 +240,28 @@ def load_pretrained(
             f"{name}: the weights lack {len(missing)} tensors that the model needs, such as {missing[0]}."
         )
     return model, tokenizer
+
+
+def _around(plain: Bert | BertClassifier) -> Any:
+    """The transformers model that has the layers of ``plain``, the very same ones."""
+    import transformers
+
+    config = transformers.BertConfig.from_dict(dict(plain.saved))
+    config._name_or_path = str(plain.folder)
+    kind = transformers.BertModel if isinstance(plain, Bert) else transformers.BertForSequenceClassification
+    with _without_bars():
+        model: Any = kind.from_pretrained(None, config=config, state_dict=plain.state_dict())
+    _share(plain, model.to(next(plain.parameters()).device))
+    return model.train(plain.training)
+
+
+def _share(plain: nn.Module, model: nn.Module) -> None:
+    """Put the layers of ``plain`` into ``model``, each in its place."""
+    for name, part in plain.named_children():
+        if isinstance(part, (Bert, nn.ModuleDict, nn.ModuleList)):
+            _share(part, model.get_submodule(name))
+        else:
+            setattr(model, name, part)
 
 
 def _check_folder(folder: Path) -> None:

@@ -62,7 +62,8 @@ def semantic_search_faiss(
         differ, where less is better.
 
         One result is better than the familiar one: with ``rescore``, ``uint8`` candidates are chosen by the float
-        query. A product of two unsigned codes mostly says how large their numbers are, and misses half of the best.
+        query. A product of two unsigned codes mostly says how large their numbers are, and can miss three in ten of
+        the best rows.
 
     Raises:
         DependencyError: FAISS is not installed.

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from workbench._optional import require
-from workbench.errors import DataFormatError, choose
+from workbench.errors import ChoiceError, DataFormatError, choose
 from workbench.progress import track
 from workbench.protocols import Hits
 from workbench.search.ids import Ids
@@ -173,23 +173,30 @@ class BM25Index:
             save_file(arrays, folder / ENGINE)
 
     @classmethod
-    def open(cls, path: str | Path) -> Self:
+    def open(cls, path: str | Path, **options: Any) -> Self:
         """Open an index that ``save`` wrote.
 
         Raises:
             DataFormatError: no index of this kind, or a damaged one.
+            ChoiceError: an option differs from what the index was made with.
         """
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
         values, ids = read_folder(path, cls.kind)
         try:
-            index = cls(**values["settings"])
+            settings = dict(values["settings"])
+            index = cls(**settings)
             index._fill(load_file(Path(path) / ENGINE))
         except (LookupError, TypeError, ValueError, OSError, SafetensorError) as error:
             raise DataFormatError(f"{path} is damaged ({error}). Make the index again.") from error
         if len(index._rows) != ids.places:
             raise DataFormatError(f"{path} has {ids.places} ids for {len(index._rows)} texts. Make the index again.")
+        for name, value in options.items():
+            if value != settings.get(name):
+                raise ChoiceError(
+                    f"{path} was made with {name}={settings.get(name)!r}, not {value!r}. Make a new index."
+                )
         index._ids = ids
         return index
 

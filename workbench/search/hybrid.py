@@ -1,6 +1,7 @@
 """Hybrid search: several indexes asked the same question, and their answers merged into one list."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Self
@@ -58,7 +59,7 @@ def fuse(
         hits_list: one ``Hits`` for each search, all with the same number of queries and one kind of ids.
         k: how many to keep for each query.
         method: one of ``FUSIONS``.
-        weights: how much each search counts, from 0 up; None: all the same.
+        weights: how much each search counts, from 0 (not at all) up; None: all the same.
         rank_constant: for "rrf": higher makes the first ranks count less against the later ones.
 
     Returns:
@@ -82,7 +83,8 @@ def fuse(
     if method == "weighted":
         shares = shares / shares.sum()
     queries = len(hits_list[0])
-    found = np.concatenate([np.isfinite(hits.scores) for hits in hits_list], axis=1)  # (queries, all)
+    counted = [np.isfinite(hits.scores) & (share > 0) for share, hits in zip(shares, hits_list, strict=True)]
+    found = np.concatenate(counted, axis=1)  # (queries, all)
     gained = [share * points(hits, rank_constant) for share, hits in zip(shares, hits_list, strict=True)]
     names, numbers = _numbered(np.concatenate([hits.ids for hits in hits_list], axis=1)[found])
     query = np.nonzero(found)[0]
@@ -167,7 +169,7 @@ class HybridIndex:
                 done.append(part)
         except BaseException:
             for part in done:
-                if hasattr(part, "delete"):
+                with suppress(AttributeError, NotImplementedError):
                     part.delete(ids)
             raise
 
@@ -231,15 +233,18 @@ class HybridIndex:
                     f"The part {name!r} searches texts by vectors. Pass model=, the one that encoded them."
                 )
             parts[name] = DenseIndex(model, part) if dense and model is not None else part
-        return cls(parts, **settings)
+        try:
+            return cls(parts, **settings)
+        except (TypeError, ValueError) as error:
+            raise DataFormatError(f"{path} has settings that do not fit ({error}). Make the index again.") from error
 
     def __len__(self) -> int:
         return max(len(part) for part in self.parts.values())
 
     def _given(self, rows: Any, what: str) -> dict[str, Any]:
-        """Rows or queries by part. A generator is read once, for all of them."""
+        """Rows or queries by part: one text as a list, and a generator read once for all of them."""
         if not isinstance(rows, Mapping):
-            shared = list(rows) if is_stream(rows) else rows
+            shared = [rows] if isinstance(rows, str) else list(rows) if is_stream(rows) else rows
             return dict.fromkeys(self.parts, shared)
         if set(rows) != set(self.parts):
             raise ValueError(f"{what} are given for {sorted(rows)}; expected them for {sorted(self.parts)}.")

@@ -27,7 +27,7 @@ __all__ = ["Setting", "Tradeoff", "quantization_tradeoff"]
 _Array = npt.NDArray[Any]
 _Search = Callable[[_Array], tuple[_Array, _Array]]
 
-_SAMPLE_BYTES = 2**28  # of float32 vectors searched
+_SAMPLE_BYTES = 2**27  # of float32 vectors searched
 _SAMPLE_QUERIES = 1_000
 _TIMED = 20  # queries, one at a time
 _REPEATS = 3
@@ -115,7 +115,7 @@ def quantization_tradeoff(
     """Measure what one's own vectors lose in fewer bytes, and what they save.
 
     Codes are compared with the codes of queries; with re-scoring, the best ``k * rescore_multiplier`` of them are then
-    ordered by the float32 query. At most 256 MB of vectors and a thousand queries are searched, drawn at random.
+    ordered by the float32 query. At most 128 MB of vectors and a thousand queries are searched, drawn at random.
 
     Args:
         queries: (q, dim) vectors of real questions, not rows of the corpus: those would find themselves.

@@ -157,7 +157,7 @@ class EmbeddingStore:
         return vectors[0] if single else vectors
 
     def _fill(self, source: _Source, texts: list[Any], table: Table, bar: Bar) -> tuple[int, Exception | None]:
-        """Fill the table from the file and by the model; returns how many texts were cut, and why not all are kept."""
+        """Fill the table, from the file and by the model; returns how many texts were cut, and why not all are kept."""
         digests, since = _digests(texts), time.time()
         failure: Exception | None = None
         size, cut = 4 * _LEAST, 0
@@ -176,8 +176,10 @@ class EmbeddingStore:
         missing = read(np.arange(len(texts)))
         first, inverse = unique([texts[row] for row in missing])
         distinct = missing[first]
-        # Longest first: texts of like length share a batch, and a lack of memory shows at once.
-        order = distinct[np.argsort([-len(texts[row]) for row in distinct], kind="stable")]
+        # Longest first, so that texts of like length share a batch; but near each other in the file, so that reading
+        # them in the same order touches one part of a large table after the other.
+        lengths = np.array([len(texts[row]) for row in distinct], np.int64)
+        order = distinct[np.lexsort((-lengths, distinct // STREAM))]
         while len(order):
             start, batch, order = time.monotonic(), order[:size], order[size:]
             batch = read(batch)  # another process may have been faster

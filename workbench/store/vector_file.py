@@ -35,7 +35,9 @@ _TABLES = (
     "CREATE TABLE block(id INTEGER PRIMARY KEY AUTOINCREMENT, space INTEGER NOT NULL, rows INTEGER NOT NULL,"
     " bytes INTEGER NOT NULL, used REAL NOT NULL)",
     "CREATE INDEX block_space ON block(space)",
-    "CREATE TABLE content(block INTEGER PRIMARY KEY, digests BLOB NOT NULL, vectors BLOB NOT NULL)",
+    # Apart, so that reading the one passes over none of the others' pages.
+    "CREATE TABLE digests(block INTEGER PRIMARY KEY, content BLOB NOT NULL)",
+    "CREATE TABLE vectors(block INTEGER PRIMARY KEY, content BLOB NOT NULL)",
 )
 _SIZE = "SELECT coalesce(sum(bytes), 0) FROM block"
 _BLOCK = 2**16  # bytes of vectors in a block: what is read for one row
@@ -96,7 +98,7 @@ class VectorFile:
             some = blocks[start : start + _READ].tolist()
             with self._db() as db:
                 found = [
-                    db.execute("SELECT vectors FROM content WHERE block = ?", (block,)).fetchone() for block in some
+                    db.execute("SELECT content FROM vectors WHERE block = ?", (block,)).fetchone() for block in some
                 ]
             for block, blob, group in zip(some, found, groups[start : start + _READ], strict=True):
                 if blob is None:  # evicted by another process
@@ -141,7 +143,8 @@ class VectorFile:
                 content = digests[some].tobytes(), vectors[some].tobytes()
                 block = (space.id, len(some), sum(map(len, content)), time.time())
                 made = db.execute("INSERT INTO block(space, rows, bytes, used) VALUES (?, ?, ?, ?)", block)
-                db.execute("INSERT INTO content VALUES (?, ?, ?)", (made.lastrowid, *content))
+                db.execute("INSERT INTO digests VALUES (?, ?)", (made.lastrowid, content[0]))
+                db.execute("INSERT INTO vectors VALUES (?, ?)", (made.lastrowid, content[1]))
             self._evict(db, since)
 
     def size(self) -> tuple[int, int]:
@@ -163,7 +166,7 @@ class VectorFile:
     def clear(self) -> None:
         """Remove all rows and give the disk its space back."""
         with self._transaction() as db:
-            for table in ("content", "block", "space"):
+            for table in ("vectors", "digests", "block", "space"):
                 db.execute(f"DELETE FROM {table}")  # noqa: S608  (names from the line above)
             self._indexes.clear()
         self._shrink()
@@ -300,7 +303,7 @@ class VectorFile:
     def _index(self, db: sqlite3.Connection, space: _Space) -> RowIndex:
         """Where the rows of a space are, with what was committed since the last look."""
         index = self._indexes.setdefault(space.id, RowIndex())
-        query = "SELECT id, digests FROM block JOIN content ON block = id WHERE space = ? AND id > ?"
+        query = "SELECT id, content FROM block JOIN digests ON block = id WHERE space = ? AND id > ?"
         found = db.execute(query, (space.id, index.last)).fetchall()
         if found:
             try:
@@ -338,8 +341,8 @@ class VectorFile:
                 over -= size
                 if over <= 0:
                     break
-            for statement in ("DELETE FROM content WHERE block = ?", "DELETE FROM block WHERE id = ?"):
-                db.executemany(statement, ((block,) for block in gone))
+            for table, key in (("vectors", "block"), ("digests", "block"), ("block", "id")):
+                db.executemany(f"DELETE FROM {table} WHERE {key} = ?", ((block,) for block in gone))  # noqa: S608
             for index in self._indexes.values():
                 index.drop(gone)
 

@@ -4,7 +4,7 @@ import contextlib
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +16,11 @@ from workbench.batching import SLICE, outputs
 from workbench.devices import batch_to_device, pick_device, token_budget
 from workbench.encoding import Options, Parallel, Table, fill_table, warn_cut
 from workbench.errors import ModelFormatError
-from workbench.folders import inside, read_json, write_atomically, write_json
+from workbench.folders import inside, read_entries, read_json, write_atomically, write_json
 from workbench.models.base import Features
 from workbench.models.dense import activation, activation_name
 from workbench.models.transformer import (
+    Pretrained,
     load_pretrained,
     longest,
     model_inputs,
@@ -27,11 +28,11 @@ from workbench.models.transformer import (
     recompute_activations,
     save_pretrained,
 )
-from workbench.persist import CONFIG, FORMAT_VERSION, read_entries
+from workbench.persist import CONFIG, FORMAT_VERSION
 from workbench.pool import WorkerPool
 from workbench.progress import track
 from workbench.texts import as_pairs, as_texts, slices
-from workbench.tokens import IntArray, TokenRows, Tokens
+from workbench.tokens import IntArray, TokenRows
 
 __all__ = ["CrossEncoder"]
 
@@ -41,7 +42,7 @@ _DTYPES = {"dtype", "torch_dtype"}
 _Activation = Callable[[Tensor], Tensor]
 
 
-class CrossEncoder(nn.Module, Parallel):
+class CrossEncoder(Pretrained, Parallel):
     """Scores for pairs of texts: how relevant a passage is to a query, or which class a pair belongs to.
 
     Choose it to put the best few dozen hits of a search in order; for comparing many texts with many, use
@@ -70,6 +71,8 @@ class CrossEncoder(nn.Module, Parallel):
 
     Source: passage re-ranking with BERT, Nogueira and Cho 2019, arXiv:1901.04085.
     """
+
+    _kept: ClassVar[str] = "model"
 
     def __init__(
         self,
@@ -109,10 +112,11 @@ class CrossEncoder(nn.Module, Parallel):
         self.model, self.tokenizer = load_pretrained(
             str(folder), None, model_args, tokenizer_args, config_args, head=f"AutoModel{_HEAD}"
         )
-        self.max_length = max_length if max_length is not None else longest(self.config, self.tokenizer)
+        limit = longest(self._held.config, self._tokens.tokenizer)
+        self.max_length = max_length if max_length is not None else limit
         usual = nn.Sigmoid() if self.num_labels == 1 else nn.Identity()
         self.default_activation_function = default_activation_function or activation_fn or named or usual
-        half = self.model.dtype in (torch.float16, torch.bfloat16)
+        half = self._held.dtype in (torch.float16, torch.bfloat16)
         self.eval()
         self.to(target, torch.float32 if half and target.type == "cpu" and not _DTYPES & set(model_args) else None)
 
@@ -219,8 +223,13 @@ class CrossEncoder(nn.Module, Parallel):
 
     def forward(self, features: Features) -> Tensor:
         """Return the logits of a batch: (pairs, labels)."""
-        logits: Tensor = self.model(**model_inputs(features, self.model, self.tokenizer)).logits
+        model = self._ready
+        logits: Tensor = model(**model_inputs(features, model, self._tokens.tokenizer)).logits
         return logits
+
+    def features(self, pairs: Sequence[tuple[str, str]]) -> Features:
+        """Return one padded batch of features for pairs of texts, ready for ``forward``."""
+        return pad(self._token_rows(list(pairs)), np.arange(len(pairs)), self._tokens.tokenizer)
 
     def _fill(self, table: Table, pairs: list[Any], places: IntArray, options: Options) -> npt.NDArray[np.bool_]:
         """Write the logits of each pair to its place in the table; returns which pairs were cut."""
@@ -234,7 +243,7 @@ class CrossEncoder(nn.Module, Parallel):
             for batch in outputs(
                 pairs,
                 self._token_rows,
-                lambda rows, index: pad(rows, index, self.tokenizer),
+                lambda rows, index: pad(rows, index, self._tokens.tokenizer),
                 forward,
                 bar=bar,
                 budget=token_budget(device),
@@ -256,23 +265,14 @@ class CrossEncoder(nn.Module, Parallel):
     # ── what it is made of ────────────────────────────────────────────────────────────────────────────────────────
 
     @property
-    def tokenizer(self) -> Any:
-        """The transformers tokenizer."""
-        return self._tokens.tokenizer
-
-    @tokenizer.setter
-    def tokenizer(self, tokenizer: Any) -> None:
-        self._tokens = Tokens(tokenizer)
-
-    @property
     def max_length(self) -> int | None:
         """Pairs are cut to this many tokens, the longer text first; None: never. It is kept in the tokenizer."""
-        length: int = self.tokenizer.model_max_length
+        length: int = self._tokens.tokenizer.model_max_length
         return length if length < _NO_LIMIT else None
 
     @max_length.setter
     def max_length(self, value: int | None) -> None:
-        self.tokenizer.model_max_length = _NO_LIMIT if value is None else value
+        self._tokens.tokenizer.model_max_length = _NO_LIMIT if value is None else value
 
     @property
     def config(self) -> Any:
@@ -282,7 +282,7 @@ class CrossEncoder(nn.Module, Parallel):
     @property
     def num_labels(self) -> int:
         """Scores per pair."""
-        return int(self.config.num_labels)
+        return int(self._held.config.num_labels)
 
     @property
     def activation_fn(self) -> _Activation:
@@ -321,7 +321,7 @@ class CrossEncoder(nn.Module, Parallel):
         """
         name = activation_name(self.default_activation_function)  # type: ignore[arg-type]  # anything else is refused
         with write_atomically(path) as folder:
-            save_pretrained(self.model, self.tokenizer, folder, safe_serialization)
+            save_pretrained(self._transformers(), self.tokenizer, folder, safe_serialization)
             later = {"sentence_transformers": {"activation_fn": name, "version": FORMAT_VERSION}}
             config = read_json(folder, "config.json") | {"sbert_ce_default_activation_function": name} | later
             write_json(folder / "config.json", config)
