@@ -4,6 +4,8 @@ import errno
 import gc
 import json
 import re
+import subprocess
+import sys
 import weakref
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from torch import nn
 from transformers import TrainingArguments
 
 from tests.tiny_training import TEXTS, arguments, losses_of, pairs, static
+from tests.training_worker import train
 from workbench import SentenceTransformer
 from workbench.errors import ChoiceError, ColumnsError, ModelFormatError, TrainingError
 from workbench.losses import (
@@ -30,6 +33,7 @@ from workbench.training import SentenceTransformerTrainingArguments as Arguments
 from workbench.training.collator import SentenceCollator, TokenCache
 from workbench.training.loader import NamedDatasets
 
+ROOT = Path(__file__).parents[1]
 SCORES = [number / 32 for number in range(32)]
 
 
@@ -365,3 +369,12 @@ def test_a_loss_of_ones_own_needs_only_a_forward(tmp_path):
             return sum(self.model(one)["sentence_embedding"].square().mean() for one in features)
 
     assert len(losses_of(run(tmp_path, loss=Own, max_steps=2))) == 2
+
+
+def test_a_run_killed_at_ten_moments_ends_with_the_weights_of_an_unbroken_one(tmp_path):
+    (tmp_path / "killed").mkdir()
+    command = [sys.executable, "-W", "ignore", "-m", "tests.training_worker", str(tmp_path / "killed")]
+    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert "came to its end: True" in answer.stdout, answer.stderr[-2000:]
+    assert int(re.search(r"killed (\d+) times", answer.stdout)[1]) >= 5
+    assert torch.equal(torch.load(tmp_path / "killed" / "weights"), train(tmp_path / "whole"))
