@@ -11,9 +11,8 @@ import torch
 from torch import nn
 
 from workbench.errors import ModelFormatError
-from workbench.folders import load_state, save_state
+from workbench.folders import load_state, read_entries, save_state
 from workbench.models.types import MODULE_TYPES, type_name
-from workbench.persist import read_entries
 
 __all__ = ["begin", "is_complete", "latest", "restore", "save_losses"]
 
