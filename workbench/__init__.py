@@ -15,15 +15,23 @@ if TYPE_CHECKING:
     from workbench.sentence_transformer import SentenceTransformer
     from workbench.similarity import SimilarityFunction
     from workbench.store import EmbeddingStore
+    from workbench.training import (
+        CrossEncoderTrainer,
+        CrossEncoderTrainingArguments,
+        SentenceTransformerTrainer,
+        SentenceTransformerTrainingArguments,
+    )
 
 __all__ = [
-    "CrossEncoder", "EmbeddingStore", "SentenceTransformer", "SentenceTransformerModelCardData", "SimilarityFunction",
-    "open_index", "quantize_embeddings", "show_progress",
+    "CrossEncoder", "CrossEncoderTrainer", "CrossEncoderTrainingArguments", "EmbeddingStore", "SentenceTransformer",
+    "SentenceTransformerModelCardData", "SentenceTransformerTrainer", "SentenceTransformerTrainingArguments",
+    "SimilarityFunction", "open_index", "quantize_embeddings", "show_progress",
 ]  # fmt: skip
 
 _ROOMS = [
     "clustering",
     "errors",
+    "losses",
     "metrics",
     "mining",
     "models",
@@ -33,12 +41,16 @@ _ROOMS = [
     "search",
     "similarity",
     "store",
+    "training",
     "util",
 ]
 _HOMES = dict.fromkeys(_ROOMS, "") | {
     "CrossEncoder": "cross_encoder", "EmbeddingStore": "store", "SentenceTransformer": "sentence_transformer",
     "SentenceTransformerModelCardData": "model_card", "SimilarityFunction": "similarity",
+    "CrossEncoderTrainer": "training", "CrossEncoderTrainingArguments": "training",
+    "SentenceTransformerTrainer": "training", "SentenceTransformerTrainingArguments": "training",
     "open_index": "search", "quantize_embeddings": "quantization", "show_progress": "progress",
 }  # fmt: skip
+_METHODS = {"CrossEncoder.fit": "training.legacy.fit_pairs", "SentenceTransformer.fit": "training.legacy.fit"}
 
-__getattr__, __dir__ = lazy(__name__, _HOMES)
+__getattr__, __dir__ = lazy(__name__, _HOMES, _METHODS)
