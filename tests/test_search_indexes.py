@@ -87,7 +87,9 @@ def test_codes_find_the_rows_that_their_decoded_vectors_are_nearest_to(name, met
     rough = "binary" in precision and name not in ("exact", "hnsw")
     assert recall(hits.ids, ids) >= (1.0 if name == "exact" else 0.6 if rough else 0.93)
     full = SimilarityFunction.to_similarity_fn(compare)(queries, decoded).numpy()
-    np.testing.assert_allclose(hits.scores, np.take_along_axis(full, hits.ids, 1), rtol=1e-4, atol=1e-4)
+    # FAISS itself decodes a dimension's largest value, and reads the highest code as half a step too much.
+    near = 2e-3 if name.startswith("faiss") and "int8" in precision else 1e-4
+    np.testing.assert_allclose(hits.scores, np.take_along_axis(full, hits.ids, 1), rtol=near, atol=near)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -116,7 +118,8 @@ def test_without_rescoring_the_query_is_rounded_to_its_code_too():
         for name in ("exact", "faiss flat"):
             index = make(name, precision=precision, rescore=False)
             index.add(None, ROWS)
-            np.testing.assert_allclose(index.search(QUERIES).scores, expected, atol=1e-5)
+            near = 2e-3 if name == "faiss flat" and precision == "int8" else 1e-5  # see above
+            np.testing.assert_allclose(index.search(QUERIES).scores, expected, rtol=near, atol=near)
 
 
 def test_rescoring_finds_more_among_more_candidates():

@@ -77,6 +77,16 @@ def test_candidates_are_ordered_by_their_dot_product_and_the_missing_stay_last(m
     assert rescore(QUERIES[:0], ids[:0], CORPUS.__getitem__, 3)[1].shape == (0, 3)
 
 
+def test_queries_and_candidates_that_are_not_finite_are_named():
+    broken = QUERIES[:3].copy()
+    broken[2, 0] = np.nan
+    ids = np.zeros((3, 2), np.int64)
+    with pytest.raises(VectorError, match=r"\[2\]"):
+        rescore(broken, ids, CORPUS.__getitem__, 1)
+    with pytest.raises(VectorError, match=r"\[0, 1, 2\]"):
+        rescore(torch.tensor(QUERIES[:3]), ids, lambda rows: np.full((len(rows), 32), np.inf), 1)
+
+
 def test_sizes_and_recalls_are_those_of_brute_force():
     tradeoff = quantization_tradeoff(QUERIES, CORPUS, dims=[32, 16], k=5, rescore_multiplier=3)
     truth = best_rows(QUERIES, CORPUS, 5)

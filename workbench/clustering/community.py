@@ -21,7 +21,7 @@ __all__ = ["community_detection"]
 
 _Ints = npt.NDArray[np.int64]
 
-_SCORES = 2**24  # scores in one block: 64 MB
+_SCORES = 2**20  # scores in one block: 4 MB, which a cache holds
 _ROWS = 16  # fewest rows and columns in a product: below, it takes no less time and rounds otherwise
 
 
@@ -76,8 +76,10 @@ def _neighbour_counts(unit: Tensor, limit: float, batch: int, show: bool | None)
     with track(n * (n + 1) / 2, unit="pairs", desc="Counting neighbours", show=show) as bar:
         for top, bottom in _cuts(0, n, height):
             for left, right in [(top, bottom), *_cuts(bottom, n, _SCORES // height)]:
-                near = (unit[top:bottom] @ unit[left:right].T >= limit).cpu().numpy()
-                counts[top:bottom] += np.count_nonzero(near, axis=1)
+                scores = unit[top:bottom] @ unit[left:right].T
+                rows = torch.nonzero(scores.amax(1) >= limit).flatten()  # few rows have a neighbour in a given block
+                near = (scores[rows] >= limit).cpu().numpy()
+                counts[top + rows.cpu().numpy()] += np.count_nonzero(near, axis=1)
                 if left > top:
                     counts[left:right] += np.count_nonzero(near, axis=0)  # (i, j) is (j, i)
                 bar.update((bottom - top) * (right - left if left > top else (bottom - top + 1) / 2))

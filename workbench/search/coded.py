@@ -9,7 +9,7 @@ import torch
 
 from workbench.errors import VectorError
 from workbench.progress import track
-from workbench.vectors import BLOCK_BYTES, as_matrix, float_rows
+from workbench.vectors import BLOCK_BYTES, as_matrix
 
 __all__ = ["hamming_top_k", "rescore"]
 
@@ -80,6 +80,9 @@ def rescore(queries: Any, ids: _Array, fetch: Callable[[_Array], Any], k: int) -
 
     Returns:
         Scores (q, min(k, c)) in float64 and ids, best first, candidates of equal score in the order they had.
+
+    Raises:
+        VectorError: queries or candidates hold NaN or infinite values; names the queries.
     """
     queries = as_matrix(queries, name="queries")
     kept = min(k, ids.shape[1])
@@ -88,9 +91,14 @@ def rescore(queries: Any, ids: _Array, fetch: Callable[[_Array], Any], k: int) -
     for start in range(0, len(ids), size):
         part = ids[start : start + size]
         missing = part < 0
-        some = float_rows(queries, start, start + size, name="queries").double().cpu().numpy()
+        some = queries[start : start + size]
+        some = np.asarray(some.detach().cpu() if isinstance(some, torch.Tensor) else some, np.float64)
         vectors = np.asarray(fetch(np.where(missing, part.max(initial=0), part).ravel()), np.float64)
-        new = (vectors.reshape(*part.shape, -1) @ some[:, :, None])[:, :, 0]  # (some, c)
+        with np.errstate(invalid="ignore"):
+            new = (vectors.reshape(*part.shape, -1) @ some[:, :, None])[:, :, 0]  # (some, c)
+        if not np.isfinite(new).all():
+            rows = np.flatnonzero(~np.isfinite(new).all(axis=1))[:10] + start
+            raise VectorError(f"Queries such as {rows.tolist()}, or their candidates, hold NaN or infinite values.")
         new[missing] = -np.inf
         order = np.argsort(-new, axis=1, kind="stable")[:, :kept]
         scores[start : start + size] = np.take_along_axis(new, order, axis=1)
