@@ -1,7 +1,6 @@
 """Mining against brute force and closed forms: paraphrases, hard negatives, translated sentences."""
 
 import itertools
-import sys
 import types
 import warnings
 from functools import partial
@@ -25,6 +24,7 @@ from workbench.mining import (
 from workbench.mining.hard_negatives import filter_candidates, propose_candidates, sample_candidates
 from workbench.progress import listen
 from workbench.similarity import dot_score, manhattan_sim
+from workbench.store import EmbeddingStore
 
 RNG = np.random.default_rng(0)
 VECTORS = RNG.normal(size=(400, 10)).astype(np.float32)
@@ -375,12 +375,15 @@ def test_a_store_is_asked_for_what_the_model_would_do_for_questions_and_document
     assert found.to_dict() == mine_hard_negatives(pairs, tiny, **options).to_dict()
 
 
-def test_a_cache_folder_holds_a_store(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "workbench.store", types.SimpleNamespace(EmbeddingStore=Shelf))
-    first = mine(cache_folder=tmp_path / "new" / "folder")
-    MODEL.calls.clear()
-    assert mine(cache_folder=str(tmp_path / "new" / "folder")).to_dict() == first.to_dict()
-    assert MODEL.calls == []
+def test_a_cache_folder_holds_a_store(tiny, tmp_path):
+    pairs = table(["red house", "old tree"], ["a small house", "a tall tree"])
+    folder, kept = tmp_path / "new" / "folder", []
+    for place in (folder, str(folder)):
+        found = mine_hard_negatives(pairs, tiny, num_negatives=1, cache_folder=place, verbose=False)
+        with EmbeddingStore(folder / "embeddings.sqlite") as store:
+            kept.append((found.to_dict(), len(store)))
+    assert kept[0] == kept[1]
+    assert kept[0][1] > 0
 
 
 def test_older_arguments_work_and_say_what_replaces_them():
