@@ -24,14 +24,14 @@ FLOORS = {
     3: "evaluation losses mining readers store",
     4: "datasets training",
     5: "recipes",
-    6: "__main__ cli cross_encoder.losses cross_encoder.trainer util",
+    6: "__main__ cli cross_encoder.evaluation cross_encoder.losses cross_encoder.trainer util",
     7: "widgets",
 }
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms.split()}
 LINES = {  # of code, blanks, comments and docstrings not counted: a room that grows past its share is too big
     "clustering": 400, "mining": 800, "projection": 250, "quantization": 400, "search": 2_600, "store": 650,
-    "losses": 1_300, "training": 750, "datasets": 300, "readers": 220,
-    "the rest": 3_950,
+    "evaluation": 1_350, "losses": 1_400, "training": 1_250, "datasets": 300, "readers": 220,
+    "the rest": 4_100,
 }  # fmt: skip
 LARGEST_FILE = 2**20  # bytes of a tracked file outside workbench/assets
 
@@ -182,11 +182,7 @@ def test_all_names_exactly_what_is_public(name):
     assert listed is not None, f"{name} has no __all__"
     assert len(listed) == len(set(listed))
     public = {word for word in defined if not word.startswith("_") and word != "logger"}
-    if is_package(name) or room(name) in (
-        "util",
-        "cross_encoder.losses",
-        "cross_encoder.trainer",
-    ):  # these hand on the names of other modules
+    if is_package(name) or room(name) == "util" or "." in room(name):  # these hand on the names of other modules
         assert public <= set(listed)
         module = importlib.import_module(name)
         assert [word for word in listed if not hasattr(module, word)] == []

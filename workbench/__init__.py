@@ -8,9 +8,11 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from workbench.cross_encoder import CrossEncoder
+    from workbench.datasets import as_dataset
     from workbench.model_card import SentenceTransformerModelCardData
     from workbench.progress import show_progress
     from workbench.quantization import quantize_embeddings
+    from workbench.readers import InputExample
     from workbench.search import open_index
     from workbench.sentence_transformer import SentenceTransformer
     from workbench.similarity import SimilarityFunction
@@ -23,33 +25,23 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "CrossEncoder", "CrossEncoderTrainer", "CrossEncoderTrainingArguments", "EmbeddingStore", "SentenceTransformer",
-    "SentenceTransformerModelCardData", "SentenceTransformerTrainer", "SentenceTransformerTrainingArguments",
-    "SimilarityFunction", "open_index", "quantize_embeddings", "show_progress",
+    "CrossEncoder", "CrossEncoderTrainer", "CrossEncoderTrainingArguments", "EmbeddingStore", "InputExample",
+    "SentenceTransformer", "SentenceTransformerModelCardData", "SentenceTransformerTrainer",
+    "SentenceTransformerTrainingArguments", "SimilarityFunction", "as_dataset", "open_index",
+    "quantize_embeddings", "show_progress",
 ]  # fmt: skip
 
 _ROOMS = [
-    "clustering",
-    "errors",
-    "losses",
-    "metrics",
-    "mining",
-    "models",
-    "progress",
-    "projection",
-    "quantization",
-    "search",
-    "similarity",
-    "store",
-    "training",
-    "util",
-]
+    "clustering", "datasets", "errors", "evaluation", "losses", "metrics", "mining", "models", "progress",
+    "projection", "quantization", "readers", "search", "similarity", "store", "training", "util",
+]  # fmt: skip
 _HOMES = dict.fromkeys(_ROOMS, "") | {
     "CrossEncoder": "cross_encoder", "EmbeddingStore": "store", "SentenceTransformer": "sentence_transformer",
     "SentenceTransformerModelCardData": "model_card", "SimilarityFunction": "similarity",
     "CrossEncoderTrainer": "training", "CrossEncoderTrainingArguments": "training",
     "SentenceTransformerTrainer": "training", "SentenceTransformerTrainingArguments": "training",
-    "open_index": "search", "quantize_embeddings": "quantization", "show_progress": "progress",
+    "InputExample": "readers", "as_dataset": "datasets", "open_index": "search",
+    "quantize_embeddings": "quantization", "show_progress": "progress",
 }  # fmt: skip
 _METHODS = {"CrossEncoder.fit": "training.legacy.fit_pairs", "SentenceTransformer.fit": "training.legacy.fit"}
 

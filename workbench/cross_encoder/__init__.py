@@ -1,4 +1,4 @@
-"""Cross-encoders: the model, and by their familiar addresses its losses and its trainer. Names load on first use."""
+"""Cross-encoders: the model, and its losses, evaluators and trainer by their familiar addresses."""
 
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ _HOMES = {
     "CrossEncoder": "model",
     "CrossEncoderTrainer": "trainer",
     "CrossEncoderTrainingArguments": "trainer",
+    "evaluation": "",
     "losses": "",
 }
 

@@ -1,6 +1,7 @@
 """Evaluators: what a model is worth on one's own data, as a table of named numbers. Names load on first use."""
 
 from workbench._lazy import lazy
+from workbench.similarity import SimilarityFunction
 
 __all__ = [
     "BinaryClassificationEvaluator", "CEBinaryAccuracyEvaluator", "CEBinaryClassificationEvaluator",
@@ -13,7 +14,7 @@ __all__ = [
 ]  # fmt: skip
 
 _HOMES = {
-    **dict.fromkeys(["SentenceEvaluator", "SequentialEvaluator", "SimilarityFunction"], "base"),
+    **dict.fromkeys(["SentenceEvaluator", "SequentialEvaluator"], "base"),
     **dict.fromkeys(
         ["BinaryClassificationEvaluator", "EmbeddingSimilarityEvaluator", "LabelAccuracyEvaluator", "TripletEvaluator"],
         "pairs",

@@ -18,7 +18,7 @@ __all__ = ["DATASET", "PairCollator", "Rows", "SentenceCollator", "TokenCache"]
 DATASET = "dataset_name"  # the column that says which data set a row is from
 _CACHED = 2**26  # tokens kept across epochs: 256 MB
 
-ByColumn = str | Mapping[str, Any] | None  # one value for all, by column, by data set, or by data set and column
+_ByColumn = str | Mapping[str, Any] | None  # one value for all, by column, by data set, or by data set and column
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class SentenceCollator(PairCollator):
         routes: the route through a model with a ``Router``, given in the same forms.
     """
 
-    def __init__(self, model: Any, prompts: ByColumn = None, routes: ByColumn = None) -> None:
+    def __init__(self, model: Any, prompts: _ByColumn = None, routes: _ByColumn = None) -> None:
         self.prompts, self.routes = prompts, routes
         self._first = model[0]
         self._reads_routes = dict in getattr(self._first, "accepts", ())
@@ -93,7 +93,7 @@ class SentenceCollator(PairCollator):
         return [self._first.collate(rows, part) for part in np.split(np.arange(len(rows)), len(columns))]
 
 
-def _value(table: ByColumn, column: str, dataset: str | None) -> str:
+def _value(table: _ByColumn, column: str, dataset: str | None) -> str:
     """What a table says for a column of a data set: "" where it says nothing."""
     if isinstance(table, str):
         return table
