@@ -21,15 +21,17 @@ FLOORS = {
     0: "_lazy _optional devices errors folders hub metrics progress protocols similarity texts tokens vectors",
     1: "clustering models projection quantization search",
     2: "cross_encoder encoding model_card persist batching pool registry sentence_transformer",
-    3: "mining store",
+    3: "evaluation losses mining readers store",
+    4: "datasets training",
     5: "recipes",
-    6: "__main__ cli util",
+    6: "__main__ cli cross_encoder.evaluation cross_encoder.losses cross_encoder.trainer util",
     7: "widgets",
 }
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms.split()}
 LINES = {  # of code, blanks, comments and docstrings not counted: a room that grows past its share is too big
     "clustering": 400, "mining": 800, "projection": 250, "quantization": 400, "search": 2_600, "store": 650,
-    "the rest": 3_950,
+    "evaluation": 1_350, "losses": 1_400, "training": 1_250, "datasets": 300, "readers": 220,
+    "the rest": 4_100,
 }  # fmt: skip
 LARGEST_FILE = 2**20  # bytes of a tracked file outside workbench/assets
 
@@ -61,7 +63,9 @@ def is_package(name):
 def room(name):
     """The row of the table that a module belongs to; the front door ``workbench`` itself has none."""
     first, _, rest = name.partition(".")
-    return rest.partition(".")[0] if first == "workbench" else first
+    if first != "workbench":
+        return first
+    return rest if rest in FLOOR_OF else rest.partition(".")[0]  # a file may hand on names from higher floors
 
 
 def imports(name):
@@ -140,7 +144,7 @@ def test_no_imports_go_in_a_circle():
 def test_contributing_shows_the_same_floors():
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (\d) [^|]*\| ([^|]*)\|", text, re.MULTILINE)
-    assert {int(floor): set(re.findall(r"`(\w+)/?`", rooms)) for floor, rooms in rows} == {
+    assert {int(floor): set(re.findall(r"`([\w.]+)/?`", rooms)) for floor, rooms in rows} == {
         floor: set(rooms.split()) for floor, rooms in FLOORS.items()
     }
 
@@ -178,7 +182,7 @@ def test_all_names_exactly_what_is_public(name):
     assert listed is not None, f"{name} has no __all__"
     assert len(listed) == len(set(listed))
     public = {word for word in defined if not word.startswith("_") and word != "logger"}
-    if is_package(name) or room(name) == "util":  # these hand on the names of other modules
+    if is_package(name) or room(name) == "util" or "." in room(name):  # these hand on the names of other modules
         assert public <= set(listed)
         module = importlib.import_module(name)
         assert [word for word in listed if not hasattr(module, word)] == []

@@ -9,6 +9,8 @@ WorkbenchError
 │   └── UnsafeModelError                ... that asks to run code or to read outside itself
 ├── VectorError          (ValueError)   vectors that cannot be used: names their rows, or both numbers of dimensions
 ├── DataFormatError      (ValueError)   a saved index, store or table that is damaged or not one of ours
+├── ColumnsError         (ValueError)   a data set does not fit a loss or an evaluator: says which columns would
+├── TrainingError        (RuntimeError) training had to stop: says at which step, on which rows, and what to do
 ├── ServiceError         (RuntimeError) a search server does not answer or refuses: says what was done until then
 ├── WorkerError          (RuntimeError) a worker process raised or died: names it
 └── Cancelled                           the user stopped the work
@@ -18,9 +20,9 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 __all__ = [
-    "Cancelled", "ChoiceError", "DataFormatError", "DependencyError", "ModelFormatError", "ModelNotFoundError",
-    "ServiceError", "TextTypeError", "TruncationWarning", "UnsafeModelError", "VectorError", "WorkbenchError",
-    "WorkerError", "choose",
+    "Cancelled", "ChoiceError", "ColumnsError", "DataFormatError", "DependencyError", "ModelFormatError",
+    "ModelNotFoundError", "ServiceError", "TextTypeError", "TrainingError", "TruncationWarning", "UnsafeModelError",
+    "VectorError", "WorkbenchError", "WorkerError", "choose",
 ]  # fmt: skip
 
 _T = TypeVar("_T")
@@ -60,6 +62,14 @@ class VectorError(WorkbenchError, ValueError):
 
 class DataFormatError(WorkbenchError, ValueError):
     """A saved index, store or table is damaged, incomplete, or in no known format."""
+
+
+class ColumnsError(WorkbenchError, ValueError):
+    """The columns or rows of a data set do not fit a loss or an evaluator; the message says what would."""
+
+
+class TrainingError(WorkbenchError, RuntimeError):
+    """Training had to stop; the message names the step and what to do."""
 
 
 class ServiceError(WorkbenchError, RuntimeError):

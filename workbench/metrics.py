@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 __all__ = [
-    "accuracy_at_k", "average_precision", "best_accuracy", "best_f1", "map_at_k", "matthews", "mrr_at_k", "ndcg_at_k",
-    "pearson", "precision_at_k", "recall_at_k", "spearman",
+    "accuracy_at_k", "average_precision", "best_accuracy", "best_f1", "class_f1", "map_at_k", "matthews", "mrr_at_k",
+    "ndcg_at_k", "pearson", "precision_at_k", "ranked_gains", "recall_at_k", "spearman",
 ]  # fmt: skip
 
 _Floats = npt.NDArray[Any]
@@ -37,30 +37,34 @@ def spearman(x: Any, y: Any) -> float:
     return pearson(_ranks(x), _ranks(y))
 
 
-def average_precision(scores: Any, labels: Any) -> float:
+def average_precision(scores: Any, labels: Any, positives: int | None = None) -> float:
     """Area under the steps of the precision-recall curve; equal scores count as one step. Free of any threshold.
 
     Args:
         scores: (n,) higher means more likely positive (negate distances).
         labels: (n,) 1 for positive, 0 for negative.
+        positives: how many positives there are in all, where a search did not find every one; None: those in labels.
     """
     _, hits, taken = _cuts(scores, labels, high_is_similar=True)
     precision = hits[1:] / taken[1:]
-    return float(precision @ np.diff(hits) / max(hits[-1], 1)) if taken[-1] else float("nan")
+    return float(precision @ np.diff(hits) / max(positives or hits[-1], 1)) if taken[-1] else float("nan")
 
 
-def best_f1(scores: Any, labels: Any, high_is_similar: bool = True) -> tuple[float, float, float, float]:
+def best_f1(
+    scores: Any, labels: Any, high_is_similar: bool = True, positives: int | None = None
+) -> tuple[float, float, float, float]:
     """Return the best F1 that any threshold reaches, with its precision, recall and threshold.
 
     Args:
         scores: (n,) similarities, or distances with ``high_is_similar=False``.
         labels: (n,) 1 for positive, 0 for negative.
         high_is_similar: whether scores at or above the threshold are positive, or those at or below it.
+        positives: see ``average_precision``.
     """
     thresholds, hits, taken = _cuts(scores, labels, high_is_similar)
     if not hits[-1]:
         return (0.0, 0.0, 0.0, 0.0) if taken[-1] else (float("nan"),) * 4
-    precision, recall = hits[1:] / taken[1:], hits[1:] / hits[-1]
+    precision, recall = hits[1:] / taken[1:], hits[1:] / (positives or hits[-1])
     f1 = 2 * precision * recall / np.maximum(precision + recall, np.finfo(float).tiny)
     best = int(f1.argmax())
     return float(f1[best]), float(precision[best]), float(recall[best]), float(thresholds[best + 1])
@@ -80,6 +84,43 @@ def matthews(scores: Any, labels: Any, threshold: float, high_is_similar: bool =
     chosen = scores >= threshold if high_is_similar else scores <= threshold
     correlation = pearson(chosen, labels)
     return 0.0 if len(scores) and np.isnan(correlation) else correlation
+
+
+def class_f1(predicted: Any, labels: Any) -> tuple[float, float, float]:
+    """Return F1 of several classes: the mean over classes, over all rows at once, and over classes by their size.
+
+    Args:
+        predicted: (n,) whole numbers, the classes chosen.
+        labels: (n,) the true ones. A class counts if it stands in either.
+    """
+    predicted, labels = (column.astype(np.int64) for column in _columns(predicted=predicted, labels=labels))
+    if not len(labels):
+        return (float("nan"),) * 3
+    _, codes = np.unique(np.concatenate([predicted, labels]), return_inverse=True)
+    predicted, labels = codes[: len(labels)], codes[len(labels) :]
+    size = int(codes.max()) + 1
+    right = np.bincount(labels[predicted == labels], minlength=size)
+    chosen, true = (np.bincount(rows, minlength=size) for rows in (predicted, labels))
+    f1 = 2 * right / (chosen + true)  # (classes,)
+    return float(f1.mean()), float(right.sum() / len(labels)), float(f1 @ true / len(labels))
+
+
+def ranked_gains(scores: Any, gains: Any, *, average_ties: bool = False) -> _Floats:
+    """Return gains in the order of scores, best first; equal scores keep their order, or share their mean gain.
+
+    Args:
+        scores: (n,) higher is better.
+        gains: (n,) how relevant each row is.
+        average_ties: what a ranking gains that orders equal scores by chance, as ``ndcg_at_k`` is often computed.
+    """
+    scores, gains = _columns(scores=scores, gains=gains)
+    order = np.argsort(-scores, kind="stable")
+    ordered: _Floats = gains[order]
+    if not average_ties:
+        return ordered
+    _, place, counts = np.unique(-scores[order], return_inverse=True, return_counts=True)
+    shared: _Floats = np.bincount(place, ordered) / counts
+    return shared[place]
 
 
 def ndcg_at_k(ranked: Any, relevant: Any, k: int) -> float:

@@ -22,6 +22,7 @@ from workbench.errors import ChoiceError, choose
 from workbench.folders import inside, write_atomically
 from workbench.model_card import SentenceTransformerModelCardData, generate_model_card
 from workbench.models.base import Features, InputModule
+from workbench.models.transformer import recompute_activations
 from workbench.persist import ModelConfig, load_modules, read_config, save_modules
 from workbench.pool import WorkerPool
 from workbench.progress import track
@@ -295,7 +296,7 @@ class SentenceTransformer(nn.Sequential, Parallel):
         self.eval()
         first, device, prompt = self._first_module(), self.device, options.prompt
         knows_tokens = isinstance(first, InputModule) and type(first).token_rows is not InputModule.token_rows
-        extra: Features = {"prompt_length": self._prompt_length(prompt)} if prompt and self._drops_prompt() else {}
+        extra: Features = {"prompt_length": length} if (length := self.prompt_length(prompt)) else {}
         if dict in self._accepts:  # a block somewhere has routes
             texts = [{options.task: text} if options.task and isinstance(text, str) else text for text in texts]
             if dict not in getattr(first, "accepts", ()):
@@ -356,11 +357,10 @@ class SentenceTransformer(nn.Sequential, Parallel):
         ]
         return rows, int(cut[inverse].sum())
 
-    def _drops_prompt(self) -> bool:
-        return any(getattr(block, "include_prompt", True) is False for block in self)
-
-    def _prompt_length(self, prompt: str) -> int:
-        """Tokens that a prompt adds at the front: its own and the opening special ones, not the closing one."""
+    def prompt_length(self, prompt: str) -> int:
+        """Tokens at the front of a text that pooling leaves out: a prompt's and the opening special ones, or none."""
+        if not prompt or all(getattr(block, "include_prompt", True) for block in self):
+            return 0
         ids = self.tokenize([prompt])["input_ids"][0].tolist()
         return len(ids) - (ids[-1] in getattr(self.tokenizer, "all_special_ids", ()))
 
@@ -470,12 +470,19 @@ class SentenceTransformer(nn.Sequential, Parallel):
         """Return what runs the model: "torch"."""
         return self.backend
 
-    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict[str, Any] | None = None) -> None:
+    def gradient_checkpointing_enable(
+        self, gradient_checkpointing_kwargs: dict[str, Any] | None = None, **options: Any
+    ) -> None:
         """Trade time for memory in training: activations are computed again in the backward pass."""
         if (model := self.transformers_model) is None:
             raise ValueError("This model has no transformer, so there is nothing to checkpoint.")
-        newer = getattr(model, "activation_checkpointing_enable", None)  # its name in later transformers
-        (newer or model.gradient_checkpointing_enable)(gradient_checkpointing_kwargs)
+        recompute_activations(model, gradient_checkpointing_kwargs, **options)
+
+    def activation_checkpointing_enable(
+        self, activation_checkpointing_kwargs: dict[str, Any] | None = None, **options: Any
+    ) -> None:
+        """Do as ``gradient_checkpointing_enable``, under its later name."""
+        self.gradient_checkpointing_enable(activation_checkpointing_kwargs, **options)
 
     def set_pooling_include_prompt(self, include_prompt: bool) -> None:
         """Say whether the tokens of a prompt count in pooling."""

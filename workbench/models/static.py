@@ -72,9 +72,9 @@ class StaticEmbedding(InputModule):
     def forward(self, features: Features, **kwargs: Any) -> Features:
         """Add ``sentence_embedding``, (texts, dimension)."""
         ids, starts = features["input_ids"], features["offsets"]
-        sums = nn.functional.embedding_bag(ids, self.embedding.weight, starts, mode="sum")  # twice as fast as "mean"
-        counts = torch.diff(starts, append=starts.new_tensor([len(ids)])).clamp(min=1)
-        features["sentence_embedding"] = sums / counts[:, None]
+        counts = torch.diff(starts, append=starts.new_tensor([len(ids)]))
+        sums = _Sums.apply(self.embedding.weight, ids, starts, counts)  # type: ignore[no-untyped-call]
+        features["sentence_embedding"] = sums / counts.clamp(min=1)[:, None]
         return features
 
     def get_sentence_embedding_dimension(self) -> int:
@@ -182,6 +182,27 @@ class StaticEmbedding(InputModule):
             weight = rank.log() if sif_coefficient is None else sif_coefficient / (sif_coefficient + share)
             vectors *= weight[:, None]
         return cls(tokenizer, _join({"embeddings": vectors}, tokenizer))
+
+
+class _Sums(torch.autograd.Function):
+    """Sums of rows of a table; its gradient adds up the rows of each token at once, twice as fast as torch's own."""
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, ids: Tensor, starts: Tensor, counts: Tensor) -> Tensor:
+        ctx.save_for_backward(ids, counts)
+        ctx.size = len(table)
+        return nn.functional.embedding_bag(ids, table, starts, mode="sum")  # twice as fast as "mean"
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        ids, counts = ctx.saved_tensors
+        tokens, order = torch.sort(ids, stable=True)
+        texts = torch.repeat_interleave(torch.arange(len(counts), device=ids.device), counts)[order]
+        met, times = torch.unique_consecutive(tokens, return_counts=True)
+        sums = nn.functional.embedding_bag(texts, gradient.contiguous(), times.cumsum(0) - times, mode="sum")
+        whole = gradient.new_zeros(ctx.size, gradient.shape[1])
+        whole[met] = sums
+        return whole, None, None, None
 
 
 def keep_tokens(tokenizer: Tokenizer, keep: Callable[[str], bool]) -> tuple[Tokenizer, IntArray]:

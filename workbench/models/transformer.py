@@ -18,7 +18,10 @@ from workbench.models.bert import Bert, BertClassifier, read_bert
 from workbench.models.plain_tokenizer import read_tokenizer
 from workbench.tokens import IntArray, Tokenized, TokenRows
 
-__all__ = ["Pretrained", "Transformer", "load_pretrained", "longest", "model_inputs", "pad", "save_pretrained"]
+__all__ = [
+    "Pretrained", "Transformer", "load_pretrained", "longest", "model_inputs", "pad", "recompute_activations",
+    "save_pretrained",
+]  # fmt: skip
 
 _CONFIG_FILES = tuple(
     f"sentence_{kind}_config.json"
@@ -316,6 +319,15 @@ def pad(rows: TokenRows, index: IntArray, tokenizer: Any) -> Features:
     """Return the rows as one padded batch, the way ``tokenizer`` pads."""
     fill = {"input_ids": tokenizer.pad_token_id or 0, "token_type_ids": getattr(tokenizer, "pad_token_type_id", 0)}
     return {**rows.padded(index, fill, left=tokenizer.padding_side == "left")}
+
+
+def recompute_activations(model: Any, kwargs: dict[str, Any] | None = None, **options: Any) -> None:
+    """Have a transformers model forget its activations and compute them again in the backward pass."""
+    newer = getattr(model, "activation_checkpointing_enable", None)  # its name in later transformers
+    if newer is not None:
+        newer(kwargs, **options)
+    else:
+        model.gradient_checkpointing_enable(kwargs)
 
 
 def save_pretrained(model: Any, tokenizer: Any, folder: str | Path, safe_serialization: bool) -> None:

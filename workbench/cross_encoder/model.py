@@ -19,7 +19,15 @@ from workbench.errors import ModelFormatError
 from workbench.folders import inside, read_entries, read_json, write_atomically, write_json
 from workbench.models.base import Features
 from workbench.models.dense import activation, activation_name
-from workbench.models.transformer import Pretrained, load_pretrained, longest, model_inputs, pad, save_pretrained
+from workbench.models.transformer import (
+    Pretrained,
+    load_pretrained,
+    longest,
+    model_inputs,
+    pad,
+    recompute_activations,
+    save_pretrained,
+)
 from workbench.persist import CONFIG, FORMAT_VERSION
 from workbench.pool import WorkerPool
 from workbench.progress import track
@@ -219,6 +227,10 @@ class CrossEncoder(Pretrained, Parallel):
         logits: Tensor = model(**model_inputs(features, model, self._tokens.tokenizer)).logits
         return logits
 
+    def features(self, pairs: Sequence[tuple[str, str]]) -> Features:
+        """Return one padded batch of features for pairs of texts, ready for ``forward``."""
+        return pad(self._token_rows(list(pairs)), np.arange(len(pairs)), self._tokens.tokenizer)
+
     def _fill(self, table: Table, pairs: list[Any], places: IntArray, options: Options) -> npt.NDArray[np.bool_]:
         """Write the logits of each pair to its place in the table; returns which pairs were cut."""
         self.eval()
@@ -284,6 +296,18 @@ class CrossEncoder(Pretrained, Parallel):
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.parameters()).device
+
+    def gradient_checkpointing_enable(
+        self, gradient_checkpointing_kwargs: dict[str, Any] | None = None, **options: Any
+    ) -> None:
+        """Trade time for memory in training: activations are computed again in the backward pass."""
+        recompute_activations(self.model, gradient_checkpointing_kwargs, **options)
+
+    def activation_checkpointing_enable(
+        self, activation_checkpointing_kwargs: dict[str, Any] | None = None, **options: Any
+    ) -> None:
+        """Do as ``gradient_checkpointing_enable``, under its later name."""
+        self.gradient_checkpointing_enable(activation_checkpointing_kwargs, **options)
 
     # ── keep ──────────────────────────────────────────────────────────────────────────────────────────────────────
 

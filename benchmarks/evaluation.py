@@ -1,0 +1,77 @@
+"""Evaluators beside the reference's: the search and the metrics of information retrieval, on vectors made before."""
+
+import argparse
+import sys
+from typing import Any
+
+import numpy as np
+
+from benchmarks.core import THREADS, line, missed, take_turns
+
+
+class Made:
+    """A model that looks its vectors up: a text is the number of its row."""
+
+    similarity_fn_name = "cosine"
+
+    def __init__(self, vectors: Any, similarity: Any) -> None:
+        self.vectors, self.similarity = vectors, similarity
+        self.model_card_data = self
+
+    def set_evaluation_metrics(self, *arguments: Any, **options: Any) -> None:
+        """Keep no record."""
+
+    def encode(self, sentences: Any, **options: Any) -> Any:
+        """Return the rows that the texts name."""
+        return self.vectors[[int(text) for text in sentences]]
+
+    encode_query = encode_document = encode
+
+
+def retrieval(options: argparse.Namespace) -> None:
+    """From vectors to all metrics of 1,000 queries on 100,000 documents."""
+    import torch
+    from sentence_transformers.sentence_transformer import evaluation as theirs
+    from sentence_transformers.util import cos_sim as their_cos_sim
+
+    from workbench import evaluation
+    from workbench.similarity import cos_sim
+
+    torch.set_num_threads(THREADS)
+    queries, documents, dim = (50, 2_000, 64) if options.quick else (1_000, 100_000, 64)
+    rng = np.random.default_rng(0)
+    vectors = torch.from_numpy(rng.normal(size=(documents + queries, dim)).astype(np.float32))
+    near = rng.integers(0, documents, (queries, 3))
+    vectors[documents:] += vectors[near].mean(1) * 1.5
+    texts = {str(row): str(row) for row in range(documents + queries)}
+    corpus = {key: texts[key] for key in list(texts)[:documents]}
+    asked = {key: texts[key] for key in list(texts)[documents:]}
+    relevant = {key: set(map(str, rows)) for key, rows in zip(asked, near.tolist(), strict=True)}
+    found: dict[str, dict[str, float]] = {}
+
+    def run(side: str, room: Any, similarity: Any) -> None:
+        evaluator = room.InformationRetrievalEvaluator(asked, corpus, relevant, write_csv=False)
+        found[side] = evaluator(Made(vectors, similarity), corpus_embeddings=vectors[:documents])
+
+    (ours, other), _ = take_turns(
+        1 if options.quick else 3,
+        lambda _: run("ours", evaluation, cos_sim),
+        lambda _: run("theirs", theirs, their_cos_sim),
+    )
+    ratio = other / ours
+    what = f"IR evaluator, {queries:,} queries on {documents:,} documents"
+    same = max(abs(found["ours"][key] - value) for key, value in found["theirs"].items()) < 1e-6
+    bars = {"same metrics": same, **({} if options.quick else {"at least 4": ratio >= 4})}
+    line(what, f"{ours:.2f} s", f"{other:.2f} s", f"{ratio:.1f}", **bars)
+
+
+def main() -> None:
+    """Measure, print, and say what was missed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a smoke run without bars")
+    retrieval(parser.parse_args())
+    sys.exit(f"missed: {'; '.join(missed)}" if missed else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,201 @@
+"""Evaluators of parallel texts: how far a student's vectors are from its teacher's, and who finds whose translation."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from workbench.errors import ColumnsError
+from workbench.evaluation.base import Measured, SentenceEvaluator, as_rows, same_length
+from workbench.search.topk import top_k
+from workbench.texts import unique
+from workbench.vectors import blocks
+
+__all__ = ["MSEEvaluator", "MSEEvaluatorFromDataFrame", "TranslationEvaluator"]
+
+
+def _mse(targets: Any, vectors: Any) -> float:
+    """Mean squared difference, times 100, of two (n, dim) tables."""
+    if targets.shape != vectors.shape:
+        shapes = f"{tuple(targets.shape)} and {tuple(vectors.shape)}"
+        raise ColumnsError(f"Teacher and student give vectors of shapes {shapes}; give the student a Dense to match.")
+    total = sum(
+        float((rows.cpu() - targets[start : start + len(rows)].float().cpu()).double().square().sum())
+        for start, rows in blocks(vectors)
+    )
+    return 100 * total / int(vectors.numel())
+
+
+class MSEEvaluator(SentenceEvaluator):
+    """How far a student's vectors of target sentences are from the teacher's of source sentences, for distillation.
+
+    Metric: ``negative_mse``, the mean squared difference times -100, so that higher is better.
+
+    Args:
+        source_sentences: what the teacher encodes, once and now.
+        target_sentences: what the student encodes: the same sentences, or their translations.
+        teacher_model: the teacher.
+        show_progress_bar: see ``SentenceEvaluator``, also for the other arguments.
+        batch_size: see there.
+        name: see there.
+        write_csv: see there.
+        truncate_dim: see there; it holds for teacher and student.
+
+    Raises:
+        ColumnsError: the columns differ in length or are empty, or there is no teacher.
+        TextTypeError: a row is not a text.
+    """
+
+    description = "Knowledge Distillation"
+
+    def __init__(
+        self,
+        source_sentences: Sequence[Any],
+        target_sentences: Sequence[Any],
+        teacher_model: Any = None,
+        show_progress_bar: bool | None = False,
+        batch_size: int | None = None,
+        name: str = "",
+        write_csv: bool = True,
+        truncate_dim: int | None = None,
+    ) -> None:
+        super().__init__(name, batch_size, show_progress_bar, write_csv, truncate_dim)
+        source = as_rows("source_sentences", source_sentences)
+        self.target_sentences = as_rows("target_sentences", target_sentences)
+        same_length(source_sentences=source, target_sentences=self.target_sentences)
+        if not hasattr(teacher_model, "encode"):
+            raise ColumnsError(f"teacher_model must be a model that encodes, not {type(teacher_model).__name__}.")
+        self.source_embeddings: Tensor = self.embed_inputs(teacher_model, source)
+        self.primary_metric = f"{name}{'_' * bool(name)}negative_mse"
+        self.csv_file = f"mse_evaluation_{name}_results.csv"
+
+    def measure(self, model: Any, output_path: str | Path | None) -> Measured:
+        """Compare the student's vectors with the teacher's."""
+        mse = _mse(self.source_embeddings, self.embed_inputs(model, self.target_sentences))
+        return Measured({"negative_mse": -mse}, "negative_mse", {"MSE": mse})
+
+
+class MSEEvaluatorFromDataFrame(SentenceEvaluator):
+    """``MSEEvaluator`` for several pairs of languages, from one table with a column for each language.
+
+    Metric: ``negative_mse``, the mean over the pairs of languages; the CSV file has a column for each.
+
+    Args:
+        dataframe: a DataFrame, or a list of dictionaries from language to text; empty texts are left out.
+        teacher_model: encodes the source language, once and now.
+        combinations: (source, target) pairs of languages.
+        batch_size: see ``SentenceEvaluator``, also for the other arguments.
+        name: see there.
+        write_csv: see there.
+        truncate_dim: see there.
+
+    Raises:
+        ColumnsError: a language has no column, a pair of languages no rows, or there is no teacher.
+    """
+
+    description = "Knowledge Distillation"
+
+    def __init__(
+        self,
+        dataframe: Any,
+        teacher_model: Any,
+        combinations: Sequence[tuple[str, str]],
+        batch_size: int | None = None,
+        name: str = "",
+        write_csv: bool = True,
+        truncate_dim: int | None = None,
+    ) -> None:
+        super().__init__(name, batch_size, False, write_csv, truncate_dim)
+        rows: list[Mapping[str, Any]] = (
+            dataframe.to_dict("records") if hasattr(dataframe, "to_dict") else list(dataframe)
+        )
+        if not hasattr(teacher_model, "encode"):
+            raise ColumnsError(f"teacher_model must be a model that encodes, not {type(teacher_model).__name__}.")
+        self.combinations = [tuple(pair) for pair in combinations]
+        if not self.combinations or not all(len(pair) == 2 for pair in self.combinations):
+            raise ColumnsError(f"combinations must be pairs of languages, not {combinations!r:.200}.")
+        self.data: dict[tuple[str, ...], tuple[Tensor, list[str]]] = {}
+        for pair in self.combinations:
+            texts = [[row.get(language) for language in pair] for row in rows]
+            texts = [both for both in texts if all(isinstance(text, str) and text.strip() for text in both)]
+            if not texts:
+                known = ", ".join(sorted({str(key) for row in rows[:1000] for key in row})) or "none"
+                raise ColumnsError(f"No row has texts for {' and '.join(map(str, pair))}; the columns are: {known}.")
+            source, target = (list(column) for column in zip(*texts, strict=True))
+            self.data[pair] = self.embed_inputs(teacher_model, source), target
+        self.primary_metric = f"{name}{'_' * bool(name)}negative_mse"
+        self.csv_file = f"mse_evaluation{'_' * bool(name)}{name}_results.csv"
+
+    def measure(self, model: Any, output_path: str | Path | None) -> Measured:
+        """Compare the student's vectors with the teacher's, for each pair of languages."""
+        found = {
+            "-".join(pair): _mse(vectors, self.embed_inputs(model, texts))
+            for pair, (vectors, texts) in self.data.items()
+        }
+        return Measured({"negative_mse": -sum(found.values()) / len(found)}, "negative_mse", found)
+
+
+class TranslationEvaluator(SentenceEvaluator):
+    """How often the nearest of all target sentences, by cosine, is a source sentence's own translation, and back.
+
+    Metrics: ``src2trg_accuracy``, ``trg2src_accuracy`` and their mean (the primary one). Equal
+    sentences are one.
+
+    Args:
+        source_sentences: sentences.
+        target_sentences: the translation of each.
+        show_progress_bar: see ``SentenceEvaluator``, also for the other arguments.
+        batch_size: see there.
+        name: see there.
+        print_wrong_matches: print the source sentences whose translation was not found.
+        write_csv: see there.
+        truncate_dim: see there.
+
+    Raises:
+        ColumnsError: the columns differ in length or are empty.
+        TextTypeError: a row is not a text.
+    """
+
+    description = "Translation"
+
+    def __init__(
+        self,
+        source_sentences: Sequence[Any],
+        target_sentences: Sequence[Any],
+        show_progress_bar: bool | None = False,
+        batch_size: int | None = None,
+        name: str = "",
+        print_wrong_matches: bool = False,
+        write_csv: bool = True,
+        truncate_dim: int | None = None,
+    ) -> None:
+        super().__init__(name, batch_size, show_progress_bar, write_csv, truncate_dim)
+        self.source_sentences = as_rows("source_sentences", source_sentences)
+        self.target_sentences = as_rows("target_sentences", target_sentences)
+        same_length(source_sentences=self.source_sentences, target_sentences=self.target_sentences)
+        self.print_wrong_matches = print_wrong_matches
+        self.primary_metric = f"{name}{'_' * bool(name)}mean_accuracy"
+        self.csv_file = f"translation_evaluation{'_' * bool(name)}{name}_results.csv"
+
+    def measure(self, model: Any, output_path: str | Path | None) -> Measured:
+        """Search in both directions."""
+        sides = self.source_sentences, self.target_sentences
+        source, target = self.embed_columns(model, *sides)
+        nearest, forth = self._found(source, target, sides[1])
+        _, back = self._found(target, source, sides[0])
+        for row in np.flatnonzero(~forth) if self.print_wrong_matches else ():
+            print(f"Source {row}: {sides[0][row]}\nNearest: {sides[1][nearest[row]]}\nTrue: {sides[1][row]}\n")
+        rates = {"src2trg": float(forth.mean()), "trg2src": float(back.mean())}
+        values = {f"{key}_accuracy": rate for key, rate in rates.items()}
+        return Measured({**values, "mean_accuracy": sum(rates.values()) / 2}, "mean_accuracy", rates)
+
+    def _found(self, queries: Any, corpus: Any, texts: list[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        """The nearest text for each query, and whether it is the query's own."""
+        first, twin = unique(texts)
+        _, found = top_k(queries, corpus[torch.from_numpy(first)], 1, show=self.show_progress_bar)
+        nearest = found[:, 0].cpu().numpy()
+        return first[nearest], nearest == twin

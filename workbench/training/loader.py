@@ -1,0 +1,109 @@
+"""Data sets to batches: one data set or several end to end, each batch from one of them, in the order of a sampler."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.utils.data import ConcatDataset, DataLoader, IterableDataset
+
+from workbench.errors import choose
+from workbench.training.collator import DATASET
+from workbench.training.columns import VALID_LABEL_COLUMNS
+from workbench.training.samplers import (
+    DefaultBatchSampler,
+    GroupByLabelBatchSampler,
+    NoDuplicatesBatchSampler,
+    ProportionalBatchSampler,
+    RoundRobinBatchSampler,
+)
+
+__all__ = ["NamedDatasets", "is_stream", "loader"]
+
+_SAMPLERS: dict[str, Any] = {
+    "batch_sampler": DefaultBatchSampler,
+    "no_duplicates": NoDuplicatesBatchSampler,
+    "group_by_label": GroupByLabelBatchSampler,
+}
+_TURNS: dict[str, Any] = {"proportional": ProportionalBatchSampler, "round_robin": RoundRobinBatchSampler}
+
+
+def loader(dataset: Any, size: int, drop_last: bool, args: Any, collate: Any, *, in_order: bool = False) -> Any:
+    """Return a ``DataLoader``.
+
+    Args:
+        dataset: a data set, a dict of them, or a stream.
+        size: rows in a batch.
+        drop_last: leave out batches that are not full.
+        args: the training arguments: samplers, seeds, workers.
+        collate: makes a batch of rows.
+        in_order: take the rows as they come, in place of the samplers of ``args``.
+
+    Raises:
+        ValueError: no batch can be made.
+    """
+    how: dict[str, Any] = {
+        "collate_fn": collate,
+        "num_workers": args.dataloader_num_workers,
+        "pin_memory": args.dataloader_pin_memory,
+        "persistent_workers": args.dataloader_persistent_workers,
+        "prefetch_factor": args.dataloader_prefetch_factor,
+    }
+    if is_stream(dataset):
+        return DataLoader(dataset, batch_size=size, drop_last=drop_last, **how)
+    several = isinstance(dataset, dict)
+    parts: dict[str | None, Any] = dataset if several else {None: dataset}
+    if any(map(is_stream, parts.values())):
+        raise ValueError("Several streams cannot take turns here: join them with datasets.interleave_datasets.")
+    joined = NamedDatasets(parts)
+    if in_order:
+        return DataLoader(joined, batch_size=size, drop_last=drop_last, **how)
+    for name, part in parts.items():
+        if drop_last and len(part) < size:
+            where = f"train_dataset[{name!r}]" if several else "train_dataset"
+            raise ValueError(
+                f"{where} has {len(part)} rows, fewer than one batch of {size}, and dataloader_drop_last leaves out "
+                "what does not fill a batch. Choose smaller batches."
+            )
+    seed = args.data_seed if args.data_seed is not None else args.seed
+    make = _chosen(args.batch_sampler, _SAMPLERS)
+    batches = [
+        make(part, batch_size=size, drop_last=drop_last, valid_label_columns=list(VALID_LABEL_COLUMNS),
+             generator=torch.Generator().manual_seed(seed), seed=seed)
+        for part in parts.values()
+    ]  # fmt: skip
+    if several:
+        turns = _chosen(args.multi_dataset_batch_sampler, _TURNS)
+        batches = [turns(joined, batches, generator=torch.Generator().manual_seed(seed), seed=seed)]
+    return DataLoader(joined, batch_sampler=batches[0], **how)
+
+
+def is_stream(dataset: Any) -> bool:
+    """Whether rows can only be read one after the other."""
+    return isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__")
+
+
+class NamedDatasets(ConcatDataset[Any]):
+    """Data sets end to end, whose rows say which of them they are from.
+
+    Args:
+        parts: the data sets by name; None for one without a name.
+    """
+
+    def __init__(self, parts: Mapping[str | None, Any]) -> None:
+        super().__init__(list(parts.values()))
+        self.names = list(parts)
+
+    def __getitems__(self, rows: Sequence[int]) -> list[dict[str, Any]]:
+        """Return rows of one data set, read at once; those of several, one by one."""
+        place = next(place for place, end in enumerate(self.cumulative_sizes) if rows[0] < end)
+        start = self.cumulative_sizes[place - 1] if place else 0
+        if not all(start <= row < self.cumulative_sizes[place] for row in rows):
+            return [self.__getitems__([row])[0] for row in rows]
+        dataset = self.datasets[place]
+        local = [row - start for row in rows]
+        found = dataset.__getitems__(local) if hasattr(dataset, "__getitems__") else [dataset[row] for row in local]
+        return [{**row, DATASET: self.names[place]} for row in found]
+
+
+def _chosen(sampler: Any, table: dict[str, Any]) -> Any:
+    return sampler if callable(sampler) and not isinstance(sampler, str) else choose("sampler", sampler, table)

@@ -1,0 +1,394 @@
+"""The one trainer, for sentence encoders and cross-encoders, on the Trainer of transformers."""
+
+import math
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import Trainer as HuggingFaceTrainer
+from transformers import TrainerCallback
+from transformers.trainer_utils import EvalLoopOutput
+
+from workbench.errors import ChoiceError, ModelFormatError, TrainingError, choose
+from workbench.models import Router
+from workbench.training import checkpoints
+from workbench.training.arguments import CrossEncoderTrainingArguments, SentenceTransformerTrainingArguments
+from workbench.training.collator import DATASET, PairCollator, SentenceCollator
+from workbench.training.columns import check_columns
+from workbench.training.loader import is_stream, loader
+
+__all__ = ["CrossEncoderTrainer", "SentenceTransformerTrainer", "Trainer"]
+
+
+class Trainer(HuggingFaceTrainer):
+    """Fine-tunes a model on the columns of a data set.
+
+    Everything that can be wrong is checked before the first step: columns against the loss, rows, the metric that
+    chooses the best model, prompts and samplers. A checkpoint that was not written to its end is never chosen.
+
+    Args:
+        model: the model to train.
+        args: how to train; see the arguments class.
+        train_dataset: a data set, a dict of them, or a stream; texts in columns, in the order that the loss takes.
+        eval_dataset: the same, for the loss on texts not trained on.
+        loss: one loss, a function that makes it from the model, or a dict of either by data set; None takes the usual.
+        evaluator: what to measure at each evaluation, beside the loss: one or a list.
+        data_collator: turns rows into batches; None takes the usual.
+        processing_class: kept for older code, as ``tokenizer`` is; the model has its own.
+        model_init: makes a fresh model for each run of a search over settings, in place of ``model``.
+        compute_metrics: see ``transformers.Trainer``, as the rest.
+
+    Raises:
+        ColumnsError: the columns do not fit the loss, or rows are empty; says what would fit.
+        ChoiceError: an unknown metric, data set or sampler; lists the known ones.
+        TrainingError: while training: a loss that is not a number, or a checkpoint that cannot be written.
+    """
+
+    model: Any
+    args: Any
+    eval_dataset: Any
+    arguments: type[SentenceTransformerTrainingArguments] = SentenceTransformerTrainingArguments
+
+    def __init__(
+        self,
+        model: Any = None,
+        args: SentenceTransformerTrainingArguments | None = None,
+        train_dataset: Any = None,
+        eval_dataset: Any = None,
+        loss: Any = None,
+        evaluator: Any = None,
+        data_collator: Any = None,
+        processing_class: Any = None,
+        model_init: Callable[..., Any] | None = None,
+        compute_metrics: Callable[..., Any] | None = None,
+        callbacks: list[Any] | None = None,
+        optimizers: tuple[Any, Any] = (None, None),
+        optimizer_cls_and_kwargs: tuple[type[torch.optim.Optimizer], dict[str, Any]] | None = None,
+        preprocess_logits_for_metrics: Callable[..., Any] | None = None,
+        *,
+        tokenizer: Any = None,
+    ) -> None:
+        made = loss.values() if isinstance(loss, Mapping) else [loss]
+        if model_init is not None and any(isinstance(one, nn.Module) for one in made):
+            raise ValueError("With model_init, give the loss as a function of the model: lambda model: TheLoss(model).")
+        args = args or self.arguments("tmp_trainer")
+        if not isinstance(args, SentenceTransformerTrainingArguments):
+            raise TypeError(f"args are {type(args).__name__}; expected {self.arguments.__name__}.")
+        if model is not None and not isinstance(model, nn.Module):
+            raise TypeError(f"model is {type(model).__name__} {model!r:.100}; expected a loaded model.")
+        self.evaluators: list[Any] = list(evaluator) if isinstance(evaluator, (list, tuple)) else [evaluator]
+        self.evaluators = [one for one in self.evaluators if one is not None]
+        self._wanted_loss = loss
+        self._losses: dict[str | None, nn.Module] = {}  # by data set; None: for all
+        super().__init__(
+            model,
+            args,
+            data_collator or PairCollator(),
+            _as_datasets(train_dataset),
+            # Evaluators need no data set; an empty dict says to transformers that there is something to evaluate on.
+            {} if eval_dataset is None and self.evaluators else _as_datasets(eval_dataset),
+            processing_class or tokenizer,
+            model_init,
+            compute_metrics=compute_metrics,
+            callbacks=[_ClearGradients(), *(callbacks or [])],
+            optimizers=optimizers,
+            optimizer_cls_and_kwargs=optimizer_cls_and_kwargs,
+            preprocess_logits_for_metrics=preprocess_logits_for_metrics,
+        )
+        self.model_accepts_loss_kwargs = False  # a batch's loss is a mean, to be divided by the accumulated batches
+        self._make_losses()
+        if data_collator is None:
+            self.data_collator = self.usual_collator()
+        self._check_data()
+
+    # ── what differs between the two kinds of model ───────────────────────────────────────────────────────────────
+
+    def usual_loss(self) -> nn.Module:
+        """Return the loss that is taken when none is given."""
+        raise NotImplementedError
+
+    def usual_collator(self) -> PairCollator:
+        """Return what turns rows into batches when nothing else is given."""
+        return PairCollator()
+
+    # ── losses ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def loss(self) -> Any:
+        """The loss, or a dict of them by data set."""
+        return self._losses[None] if None in self._losses else dict(self._losses)
+
+    def _make_losses(self) -> None:
+        wanted = self._wanted_loss
+        table = dict(wanted) if isinstance(wanted, Mapping) else {None: wanted}
+        self._losses = {name: self._made(loss) for name, loss in table.items()}
+
+    def _made(self, loss: Any) -> Any:
+        if loss is None:
+            loss = self.usual_loss()
+        elif not isinstance(loss, nn.Module):
+            loss = loss(self.model)
+        return loss.to(self.args.device)
+
+    def _loss_for(self, dataset: str | None) -> nn.Module:
+        if None in self._losses:
+            return self._losses[None]
+        return choose("data set of a loss", dataset, {str(name): loss for name, loss in self._losses.items()})
+
+    def _own_parameters(self) -> dict[str, nn.Parameter]:
+        """What the losses themselves learn, by name: a classifier, a temperature, a second model."""
+        known = {id(parameter) for parameter in self.model.parameters()}
+        return {
+            f"{place}.{name}": parameter
+            for place, loss in enumerate(self._losses.values())
+            for name, parameter in loss.named_parameters()
+            if id(parameter) not in known and parameter.requires_grad
+        }
+
+    def call_model_init(self, trial: Any = None) -> Any:
+        """Make a fresh model, and its losses."""
+        model = super().call_model_init(trial)
+        if self._losses:  # not while the trainer itself is being made
+            self.model = model
+            self._make_losses()
+            if isinstance(self.data_collator, PairCollator):
+                self.data_collator = self.usual_collator()
+        return model
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """Make the optimizer, over the model's parameters and the losses' own."""
+        every = nn.ModuleList([self.model if model is None else model, *self._losses.values()])
+        optimizer: torch.optim.Optimizer = super().create_optimizer(every)
+        for pattern, rate in (self.args.learning_rate_mapping or {}).items():
+            found = {id(one) for name, one in every.named_parameters() if re.search(pattern, name.partition(".")[2])}
+            for group in list(optimizer.param_groups):
+                moved = [one for one in group["params"] if id(one) in found]
+                if moved:
+                    group["params"] = [one for one in group["params"] if id(one) not in found]
+                    optimizer.add_param_group({**group, "params": moved, "lr": rate})
+        return optimizer
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Return the loss of a batch that the collator made."""
+        loss = self._loss_for(inputs[DATASET])
+        if loss.training != model.training:
+            loss.train(model.training)
+        with _bound(loss, self.model, model):
+            value = loss(inputs["features"], inputs["labels"])
+        return (value, {}) if return_outputs else value
+
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
+        """Train on a batch; raises ``TrainingError`` when its loss is not a number."""
+        rows = inputs["rows"]
+        value: Tensor = super().training_step(model, inputs, num_items_in_batch)
+        if not math.isfinite(value.item()):
+            raise TrainingError(
+                f"The loss is {value.item()} at step {self.state.global_step + 1}. Lower the learning rate, give the "
+                f"loss a lower scale, or train without fp16; look at this batch, whose rows begin with: {rows}"
+            )
+        return value
+
+    def prediction_step(
+        self, model: Any, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: list[str] | None = None
+    ) -> tuple[Tensor, None, None]:
+        """Return the loss of a batch of evaluation data."""
+        inputs = self._prepare_inputs(inputs)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            value = self.compute_loss(model, inputs)
+        return value.detach().mean(), None, None
+
+    # ── data ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def get_train_dataloader(self) -> Any:
+        """Return batches of training data."""
+        if self.train_dataset is None:
+            raise ValueError("There is nothing to train on: give train_dataset.")
+        size, drop = self._train_batch_size, self.args.dataloader_drop_last
+        return self.accelerator.prepare(loader(self.train_dataset, size, drop, self.args, self.data_collator))
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
+        """Return batches of evaluation data, in order."""
+        named = {eval_dataset: self.eval_dataset[eval_dataset]} if isinstance(eval_dataset, str) else None
+        dataset = named or (self.eval_dataset if eval_dataset is None else _as_datasets(eval_dataset))
+        made = loader(dataset, self.args.eval_batch_size, False, self.args, self.data_collator, in_order=True)
+        return self.accelerator.prepare(made)
+
+    def get_test_dataloader(self, test_dataset: Any) -> Any:
+        """Return batches of test data, in order."""
+        return self.get_eval_dataloader(test_dataset)
+
+    # ── evaluation ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        """Return the loss on the evaluation data, and what the evaluators measure."""
+        if eval_dataset is None and not self.eval_dataset:
+            metrics = self._measured(metric_key_prefix)
+            self.log(metrics)
+            self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+            return metrics
+        found: dict[str, float] = super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
+        return found
+
+    def evaluation_loop(self, dataloader: Any, description: str, *args: Any, **kwargs: Any) -> EvalLoopOutput:
+        """Add what the evaluators measure, once for all evaluation sets."""
+        output = super().evaluation_loop(dataloader, description, *args, **kwargs)
+        prefix = kwargs.get("metric_key_prefix", "eval")
+        names = list(self.eval_dataset) if isinstance(self.eval_dataset, dict) else []
+        if prefix == "eval" or (names and prefix == f"eval_{names[-1]}"):
+            output = output._replace(metrics={**(output.metrics or {}), **self._measured("eval")})
+        return output
+
+    def _measured(self, prefix: str) -> dict[str, float]:
+        """What the evaluators say of the model as it is."""
+        metrics: dict[str, float] = {}
+        training = self.model.training
+        for evaluator in self.evaluators:
+            epoch, steps = self.state.epoch or 0, self.state.global_step
+            folder = Path(self.args.output_dir) / "eval"
+            folder.mkdir(parents=True, exist_ok=True)
+            found = evaluator(self.model, output_path=str(folder), epoch=epoch, steps=steps)
+            found = found if isinstance(found, dict) else {getattr(evaluator, "name", "") or "evaluator": found}
+            metrics |= {f"{prefix}_{name}": float(value) for name, value in found.items()}
+        self.model.train(training)
+        return metrics
+
+    # ── checks before the first step ──────────────────────────────────────────────────────────────────────────────
+
+    def _check_data(self) -> None:
+        streams = is_stream(self.train_dataset) and self.train_dataset is not None
+        if streams and self.args.max_steps < 1:
+            raise ValueError("A stream has no length, so say how long to train: max_steps.")
+        names: set[str] = set()
+        for role, dataset in (("train_dataset", self.train_dataset), ("eval_dataset", self.eval_dataset)):
+            for name, part in dataset.items() if isinstance(dataset, dict) else [(None, dataset)]:
+                if part is not None:
+                    check_columns(part, self._loss_for(name), name=f"{role}[{name!r}]" if name else role)
+                    names |= {*filter(None, [name]), *next(iter(part))}
+        self._check_tables(sorted(names))
+
+    def _check_tables(self, names: list[str]) -> None:
+        """Refuse prompts and routes for columns and data sets that there are not."""
+        args = self.args
+        for what, table in (("prompts", args.prompts), ("router_mapping", args.router_mapping)):
+            for one in [table, *table.values()] if isinstance(table, Mapping) else []:
+                for key in one if isinstance(one, Mapping) and names else []:
+                    choose(f"column or data set of {what}", key, dict.fromkeys(names))
+        if args.router_mapping and not any(isinstance(block, Router) for block in self.model.modules()):
+            raise ValueError("router_mapping is given, but the model has no Router whose routes it could name.")
+
+    def _check_metric(self) -> None:
+        """Refuse a metric for the best model that no evaluation will give; without one, take the first evaluator's."""
+        args, asked = self.args, self.args.metric_for_best_model
+        if asked is None:
+            return
+        names = list(self.eval_dataset) if isinstance(self.eval_dataset, dict) else []
+        known = [f"eval_{name}_loss" for name in names] if names else ["eval_loss"] if self.eval_dataset else []
+        choose_own = args.asked_metric is None and bool(self.evaluators)
+        if asked.removeprefix("eval_") in [name.removeprefix("eval_") for name in known] and not choose_own:
+            return
+        known += self._measured("eval")  # what evaluators give is known when they have run
+        if choose_own:
+            first = getattr(self.evaluators[0], "primary_metric", None)
+            args.metric_for_best_model = asked = first or known[-1]
+            args.greater_is_better = not asked.endswith("loss")
+        if f"eval_{asked.removeprefix('eval_')}" not in known:
+            shown = ", ".join(map(repr, known)) or "nothing"
+            raise ChoiceError(f"Unknown metric_for_best_model {asked!r}. Each evaluation gives: {shown}.")
+
+    # ── keeping ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def train(self, resume_from_checkpoint: str | Path | bool | None = None, *args: Any, **kwargs: Any) -> Any:
+        """Train; ``resume_from_checkpoint=True`` goes on from the last checkpoint that was written to its end."""
+        self._check_metric()
+        if resume_from_checkpoint is True:
+            resume_from_checkpoint = checkpoints.latest(Path(self.args.output_dir))
+        elif resume_from_checkpoint and not checkpoints.is_complete(Path(resume_from_checkpoint)):
+            raise ModelFormatError(f"{resume_from_checkpoint} is no checkpoint, or was not written to its end.")
+        return super().train(str(resume_from_checkpoint) if resume_from_checkpoint else None, *args, **kwargs)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        folder = Path(self._get_output_dir(trial)) / f"checkpoint-{self.state.global_step}"
+        if self.args.should_save:
+            checkpoints.begin(folder)
+        self.accelerator.wait_for_everyone()
+        try:
+            super()._save_checkpoint(model, trial)
+        except (OSError, RuntimeError) as error:  # torch and safetensors report a full disk as RuntimeError
+            shutil.rmtree(folder, ignore_errors=True)
+            raise TrainingError(
+                f"The checkpoint {folder} could not be written ({error}). Free some space, or choose another "
+                "output_dir, and resume from the checkpoint before it."
+            ) from error
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
+        folder = Path(output_dir or self.args.output_dir)
+        self.model.save_pretrained(folder)
+        checkpoints.save_losses(folder, self._own_parameters())
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        checkpoints.restore(Path(resume_from_checkpoint), self.model, self._own_parameters())
+
+    def _load_best_model(self) -> None:
+        self._load_from_checkpoint(str(self.state.best_model_checkpoint))
+
+
+class SentenceTransformerTrainer(Trainer):
+    """Fine-tunes a ``SentenceTransformer``; see ``Trainer``. The usual loss is ``CoSENTLoss``."""
+
+    def usual_loss(self) -> nn.Module:
+        """Return a ``CoSENTLoss``."""
+        from workbench.losses.scored import CoSENTLoss
+
+        return CoSENTLoss(self.model)
+
+    def usual_collator(self) -> PairCollator:
+        """Return a collator that tokenises, with the prompts of the arguments."""
+        return SentenceCollator(self.model, self.args.prompts, self.args.router_mapping)
+
+
+class CrossEncoderTrainer(Trainer):
+    """Fine-tunes a ``CrossEncoder``; see ``Trainer``."""
+
+    arguments = CrossEncoderTrainingArguments
+
+    def usual_loss(self) -> nn.Module:
+        """Return a ``BinaryCrossEntropyLoss``, or a ``CrossEntropyLoss`` for a model of several classes."""
+        from workbench.losses import cross_encoder
+
+        name = "BinaryCrossEntropyLoss" if self.model.num_labels == 1 else "CrossEntropyLoss"
+        loss: nn.Module = getattr(cross_encoder, name)(self.model)
+        return loss
+
+
+class _ClearGradients(TrainerCallback):
+    """Transformers clears the gradients of the model only; those of a loss's own parameters would add up."""
+
+    def on_optimizer_step(self, args: Any, state: Any, control: Any, *, optimizer: Any = None, **kwargs: Any) -> None:
+        optimizer.zero_grad()
+
+
+@contextmanager
+def _bound(loss: nn.Module, model: nn.Module, wrapped: nn.Module) -> Iterator[None]:
+    """Have a loss call the wrapped model (for several processes) while it runs."""
+    holders = [module for module in loss.modules() if wrapped is not model and getattr(module, "model", None) is model]
+    for holder in holders:
+        holder.model = wrapped
+    try:
+        yield
+    finally:
+        for holder in holders:
+            holder.model = model
+
+
+def _as_datasets(data: Any) -> Any:
+    """A data set, or a plain dict of them."""
+    return dict(data) if isinstance(data, Mapping) else data
