@@ -44,7 +44,7 @@ def loader(dataset: Any, size: int, drop_last: bool, args: Any, collate: Any, *,
     how: dict[str, Any] = {
         "collate_fn": collate,
         "num_workers": args.dataloader_num_workers,
-        "pin_memory": args.dataloader_pin_memory,
+        "pin_memory": args.dataloader_pin_memory and args.device.type != "cpu",
         "persistent_workers": args.dataloader_persistent_workers,
         "prefetch_factor": args.dataloader_prefetch_factor,
     }
