@@ -19,7 +19,7 @@ from workbench.similarity import SimilarityFunction
 from workbench.texts import as_texts
 
 __all__ = [
-    "Measured", "SentenceEvaluator", "SequentialEvaluator", "SimilarityFunction", "append_row", "as_labels", "as_rows",
+    "Measured", "SentenceEvaluator", "SequentialEvaluator", "append_row", "as_labels", "as_rows",
     "checked_names", "positive_sizes", "same_length",
 ]  # fmt: skip
 
