@@ -216,11 +216,12 @@ def _cuts(scores: Any, labels: Any, high_is_similar: bool) -> tuple[_Floats, _Fl
 
 def _top(ranked: Any, k: int) -> _Floats:
     """The first k gains of each query, filled up with 0: (queries, k)."""
-    gains = np.asarray(ranked, dtype=np.float64)
+    gains = np.asarray(ranked)
     if gains.ndim != 2 or k < 1:
         raise ValueError(f"Got gains of shape {gains.shape} and k = {k}; expected (queries, depth) and k of 1 or more.")
-    _refuse(np.isnan(gains), "gains must not be NaN")
-    return np.pad(gains[:, :k], [(0, 0), (0, max(k - gains.shape[1], 0))])
+    top = gains[:, :k].astype(np.float64)
+    _refuse(np.isnan(top), "gains must not be NaN")
+    return np.pad(top, [(0, 0), (0, k - top.shape[1])])
 
 
 def _count(relevant: Any) -> _Floats:

@@ -76,15 +76,9 @@ class CrossEncoderClassificationEvaluator(_PairEvaluator):
     description = "Cross Encoder Classification"
 
     def __init__(
-        self,
-        sentence_pairs: Any,
-        labels: Sequence[int],
-        name: str = "",
-        prompt_name: str | None = None,
-        batch_size: int | None = None,
-        show_progress_bar: bool | None = False,
-        write_csv: bool = True,
-    ) -> None:
+        self, sentence_pairs: Any, labels: Sequence[int], name: str = "", prompt_name: str | None = None,
+        batch_size: int | None = None, show_progress_bar: bool | None = False, write_csv: bool = True,
+    ) -> None:  # fmt: skip
         super().__init__(name, batch_size, show_progress_bar, write_csv)
         self.sentence_pairs, self.labels = _pairs(sentence_pairs), as_labels("labels", labels)
         same_length(sentence_pairs=self.sentence_pairs, labels=self.labels)
@@ -135,15 +129,9 @@ class CrossEncoderCorrelationEvaluator(_PairEvaluator):
     description = "Cross Encoder Correlation"
 
     def __init__(
-        self,
-        sentence_pairs: Any,
-        scores: Sequence[float],
-        name: str = "",
-        prompt_name: str | None = None,
-        batch_size: int | None = None,
-        show_progress_bar: bool | None = False,
-        write_csv: bool = True,
-    ) -> None:
+        self, sentence_pairs: Any, scores: Sequence[float], name: str = "", prompt_name: str | None = None,
+        batch_size: int | None = None, show_progress_bar: bool | None = False, write_csv: bool = True,
+    ) -> None:  # fmt: skip
         super().__init__(name, batch_size, show_progress_bar, write_csv)
         self.sentence_pairs, self.scores = _pairs(sentence_pairs), as_labels("scores", scores, whole=False)
         same_length(sentence_pairs=self.sentence_pairs, scores=self.scores)
@@ -187,17 +175,10 @@ class CrossEncoderRerankingEvaluator(_PairEvaluator):
     settings = ("at_k", "always_rerank_positives", "prompt_name")
 
     def __init__(
-        self,
-        samples: Sequence[Mapping[str, Any]],
-        at_k: int = 10,
-        always_rerank_positives: bool = True,
-        name: str = "",
-        prompt_name: str | None = None,
-        batch_size: int | None = None,
-        show_progress_bar: bool | None = False,
-        write_csv: bool = True,
-        mrr_at_k: int | None = None,
-    ) -> None:
+        self, samples: Sequence[Mapping[str, Any]], at_k: int = 10, always_rerank_positives: bool = True,
+        name: str = "", prompt_name: str | None = None, batch_size: int | None = None,
+        show_progress_bar: bool | None = False, write_csv: bool = True, mrr_at_k: int | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(name, batch_size, show_progress_bar, write_csv)
         self.samples = as_samples(samples, ("documents", "negative"))
         self.at_k = positive_sizes("at_k", [mrr_at_k if mrr_at_k is not None else at_k])[0]
@@ -257,19 +238,11 @@ class CrossEncoderNanoBEIREvaluator(Aggregate):
     settings = ("dataset_names", "dataset_id", "rerank_k", "at_k", "always_rerank_positives", "prompt_name")
 
     def __init__(
-        self,
-        dataset_names: Sequence[str] | None = None,
-        dataset_id: str | Path = "sentence-transformers/NanoBEIR-en",
-        rerank_k: int = 100,
-        at_k: int = 10,
-        always_rerank_positives: bool = True,
-        prompt_name: str | None = None,
-        batch_size: int | None = None,
-        show_progress_bar: bool | None = False,
-        write_csv: bool = True,
-        aggregate_fn: Callable[[list[float]], float] | None = None,
-        aggregate_key: str = "mean",
-    ) -> None:
+        self, dataset_names: Sequence[str] | None = None, dataset_id: str | Path = "sentence-transformers/NanoBEIR-en",
+        rerank_k: int = 100, at_k: int = 10, always_rerank_positives: bool = True, prompt_name: str | None = None,
+        batch_size: int | None = None, show_progress_bar: bool | None = False, write_csv: bool = True,
+        aggregate_fn: Callable[[list[float]], float] | None = None, aggregate_key: str = "mean",
+    ) -> None:  # fmt: skip
         self.rerank_k = positive_sizes("rerank_k", [rerank_k])[0]
         super().__init__(f"NanoBEIR_R{rerank_k}_{aggregate_key}", aggregate_fn or np.mean, aggregate_key, write_csv)
         self.dataset_names, self.dataset_id = dataset_names_of(dataset_names, dataset_id), str(dataset_id)

@@ -106,26 +106,15 @@ class NanoBEIREvaluator(Aggregate):
     settings = ("dataset_names", "dataset_id", "truncate_dim", "query_prompts", "corpus_prompts")
 
     def __init__(
-        self,
-        dataset_names: Sequence[str] | None = None,
-        dataset_id: str | Path = "sentence-transformers/NanoBEIR-en",
-        mrr_at_k: Sequence[int] = (10,),
-        ndcg_at_k: Sequence[int] = (10,),
-        accuracy_at_k: Sequence[int] = (1, 3, 5, 10),
-        precision_recall_at_k: Sequence[int] = (1, 3, 5, 10),
-        map_at_k: Sequence[int] = (100,),
-        show_progress_bar: bool | None = False,
-        batch_size: int | None = None,
-        write_csv: bool = True,
-        truncate_dim: int | None = None,
-        score_functions: Mapping[str, Callable[[Any, Any], Any]] | None = None,
-        main_score_function: str | None = None,
-        aggregate_fn: Callable[[list[float]], float] | None = None,
-        aggregate_key: str = "mean",
-        query_prompts: str | Mapping[str, str] | None = None,
-        corpus_prompts: str | Mapping[str, str] | None = None,
-        write_predictions: bool = False,
-    ) -> None:
+        self, dataset_names: Sequence[str] | None = None, dataset_id: str | Path = "sentence-transformers/NanoBEIR-en",
+        mrr_at_k: Sequence[int] = (10,), ndcg_at_k: Sequence[int] = (10,), accuracy_at_k: Sequence[int] = (1, 3, 5, 10),
+        precision_recall_at_k: Sequence[int] = (1, 3, 5, 10), map_at_k: Sequence[int] = (100,),
+        show_progress_bar: bool | None = False, batch_size: int | None = None, write_csv: bool = True,
+        truncate_dim: int | None = None, score_functions: Mapping[str, Callable[[Any, Any], Any]] | None = None,
+        main_score_function: str | None = None, aggregate_fn: Callable[[list[float]], float] | None = None,
+        aggregate_key: str = "mean", query_prompts: str | Mapping[str, str] | None = None,
+        corpus_prompts: str | Mapping[str, str] | None = None, write_predictions: bool = False,
+    ) -> None:  # fmt: skip
         suffix = f"_{truncate_dim}" if truncate_dim else ""
         super().__init__(f"NanoBEIR_{aggregate_key}{suffix}", aggregate_fn or np.mean, aggregate_key, write_csv)
         self.truncate_dim, self.dataset_id = truncate_dim, str(dataset_id)

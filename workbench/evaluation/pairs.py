@@ -63,17 +63,10 @@ class BinaryClassificationEvaluator(SentenceEvaluator):
     description = "Binary Classification"
 
     def __init__(
-        self,
-        sentences1: Sequence[Any],
-        sentences2: Sequence[Any],
-        labels: Sequence[int],
-        name: str = "",
-        batch_size: int | None = None,
-        show_progress_bar: bool | None = False,
-        write_csv: bool = True,
-        truncate_dim: int | None = None,
-        similarity_fn_names: Sequence[str] | None = None,
-    ) -> None:
+        self, sentences1: Sequence[Any], sentences2: Sequence[Any], labels: Sequence[int], name: str = "",
+        batch_size: int | None = None, show_progress_bar: bool | None = False, write_csv: bool = True,
+        truncate_dim: int | None = None, similarity_fn_names: Sequence[str] | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(name, batch_size, show_progress_bar, write_csv, truncate_dim)
         self.sentences1, self.sentences2 = as_rows("sentences1", sentences1), as_rows("sentences2", sentences2)
         self.labels = as_labels("labels", labels, most=1)
@@ -136,19 +129,11 @@ class EmbeddingSimilarityEvaluator(SentenceEvaluator):
     settings = ("truncate_dim", "precision")
 
     def __init__(
-        self,
-        sentences1: Sequence[Any],
-        sentences2: Sequence[Any],
-        scores: Sequence[float],
-        batch_size: int | None = None,
-        main_similarity: str | SimilarityFunction | None = None,
-        similarity_fn_names: Sequence[str] | None = None,
-        name: str = "",
-        show_progress_bar: bool | None = False,
-        write_csv: bool = True,
-        precision: Precision | None = None,
-        truncate_dim: int | None = None,
-    ) -> None:
+        self, sentences1: Sequence[Any], sentences2: Sequence[Any], scores: Sequence[float],
+        batch_size: int | None = None, main_similarity: str | SimilarityFunction | None = None,
+        similarity_fn_names: Sequence[str] | None = None, name: str = "", show_progress_bar: bool | None = False,
+        write_csv: bool = True, precision: Precision | None = None, truncate_dim: int | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(name, batch_size, show_progress_bar, write_csv, truncate_dim)
         self.sentences1, self.sentences2 = as_rows("sentences1", sentences1), as_rows("sentences2", sentences2)
         self.scores = as_labels("scores", scores, whole=False)
@@ -212,20 +197,13 @@ class TripletEvaluator(SentenceEvaluator):
     settings = ("truncate_dim", "margin")
 
     def __init__(
-        self,
-        anchors: Sequence[Any],
-        positives: Sequence[Any],
-        negatives: Sequence[Any],
+        self, anchors: Sequence[Any], positives: Sequence[Any], negatives: Sequence[Any],
         main_similarity_function: str | SimilarityFunction | None = None,
-        margin: float | dict[str, float] | None = None,
-        name: str = "",
-        batch_size: int | None = None,
-        show_progress_bar: bool | None = False,
-        write_csv: bool = True,
-        truncate_dim: int | None = None,
+        margin: float | dict[str, float] | None = None, name: str = "", batch_size: int | None = None,
+        show_progress_bar: bool | None = False, write_csv: bool = True, truncate_dim: int | None = None,
         similarity_fn_names: Sequence[str] | None = None,
         main_distance_function: str | SimilarityFunction | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__(name, batch_size, show_progress_bar, write_csv, truncate_dim)
         self.anchors, self.positives = as_rows("anchors", anchors), as_rows("positives", positives)
         self.negatives = as_rows("negatives", negatives)

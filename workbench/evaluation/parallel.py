@@ -53,16 +53,10 @@ class MSEEvaluator(SentenceEvaluator):
     description = "Knowledge Distillation"
 
     def __init__(
-        self,
-        source_sentences: Sequence[Any],
-        target_sentences: Sequence[Any],
-        teacher_model: Any = None,
-        show_progress_bar: bool | None = False,
-        batch_size: int | None = None,
-        name: str = "",
-        write_csv: bool = True,
+        self, source_sentences: Sequence[Any], target_sentences: Sequence[Any], teacher_model: Any = None,
+        show_progress_bar: bool | None = False, batch_size: int | None = None, name: str = "", write_csv: bool = True,
         truncate_dim: int | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__(name, batch_size, show_progress_bar, write_csv, truncate_dim)
         source = as_rows("source_sentences", source_sentences)
         self.target_sentences = as_rows("target_sentences", target_sentences)
@@ -100,15 +94,9 @@ class MSEEvaluatorFromDataFrame(SentenceEvaluator):
     description = "Knowledge Distillation"
 
     def __init__(
-        self,
-        dataframe: Any,
-        teacher_model: Any,
-        combinations: Sequence[tuple[str, str]],
-        batch_size: int | None = None,
-        name: str = "",
-        write_csv: bool = True,
-        truncate_dim: int | None = None,
-    ) -> None:
+        self, dataframe: Any, teacher_model: Any, combinations: Sequence[tuple[str, str]],
+        batch_size: int | None = None, name: str = "", write_csv: bool = True, truncate_dim: int | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(name, batch_size, False, write_csv, truncate_dim)
         rows: list[Mapping[str, Any]] = (
             dataframe.to_dict("records") if hasattr(dataframe, "to_dict") else list(dataframe)
@@ -163,16 +151,10 @@ class TranslationEvaluator(SentenceEvaluator):
     description = "Translation"
 
     def __init__(
-        self,
-        source_sentences: Sequence[Any],
-        target_sentences: Sequence[Any],
-        show_progress_bar: bool | None = False,
-        batch_size: int | None = None,
-        name: str = "",
-        print_wrong_matches: bool = False,
-        write_csv: bool = True,
+        self, source_sentences: Sequence[Any], target_sentences: Sequence[Any], show_progress_bar: bool | None = False,
+        batch_size: int | None = None, name: str = "", print_wrong_matches: bool = False, write_csv: bool = True,
         truncate_dim: int | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__(name, batch_size, show_progress_bar, write_csv, truncate_dim)
         self.source_sentences = as_rows("source_sentences", source_sentences)
         self.target_sentences = as_rows("target_sentences", target_sentences)

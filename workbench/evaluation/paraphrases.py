@@ -43,21 +43,12 @@ class ParaphraseMiningEvaluator(SentenceEvaluator):
     settings = ("add_transitive_closure", "max_pairs", "top_k", "truncate_dim")
 
     def __init__(
-        self,
-        sentences_map: Mapping[Any, Any],
-        duplicates_list: Iterable[tuple[Any, Any]] | None = None,
-        duplicates_dict: Mapping[Any, Mapping[Any, bool]] | None = None,
-        add_transitive_closure: bool = False,
-        query_chunk_size: int = 5000,
-        corpus_chunk_size: int = 100000,
-        max_pairs: int = 500000,
-        top_k: int = 100,
-        show_progress_bar: bool | None = False,
-        batch_size: int | None = None,
-        name: str = "",
-        write_csv: bool = True,
+        self, sentences_map: Mapping[Any, Any], duplicates_list: Iterable[tuple[Any, Any]] | None = None,
+        duplicates_dict: Mapping[Any, Mapping[Any, bool]] | None = None, add_transitive_closure: bool = False,
+        query_chunk_size: int = 5000, corpus_chunk_size: int = 100000, max_pairs: int = 500000, top_k: int = 100,
+        show_progress_bar: bool | None = False, batch_size: int | None = None, name: str = "", write_csv: bool = True,
         truncate_dim: int | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__(name, batch_size, show_progress_bar, write_csv, truncate_dim)
         if not isinstance(sentences_map, Mapping):
             raise ColumnsError(f"sentences_map must be a dictionary by id, not {type(sentences_map).__name__}.")

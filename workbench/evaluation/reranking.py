@@ -46,18 +46,11 @@ class RerankingEvaluator(SentenceEvaluator):
     settings = ("at_k", "truncate_dim")
 
     def __init__(
-        self,
-        samples: Sequence[Mapping[str, Any]],
-        at_k: int = 10,
-        name: str = "",
-        write_csv: bool = True,
-        similarity_fct: Callable[[Tensor, Tensor], Tensor] = cos_sim,
-        batch_size: int | None = None,
-        show_progress_bar: bool | None = False,
-        use_batched_encoding: bool = True,
-        truncate_dim: int | None = None,
+        self, samples: Sequence[Mapping[str, Any]], at_k: int = 10, name: str = "", write_csv: bool = True,
+        similarity_fct: Callable[[Tensor, Tensor], Tensor] = cos_sim, batch_size: int | None = None,
+        show_progress_bar: bool | None = False, use_batched_encoding: bool = True, truncate_dim: int | None = None,
         mrr_at_k: int | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__(name, batch_size, show_progress_bar, write_csv, truncate_dim)
         self.samples = [one for one in as_samples(samples, ("negative",)) if one["positive"] and one["negative"]]
         if not self.samples:

@@ -73,29 +73,16 @@ class InformationRetrievalEvaluator(SentenceEvaluator):
     settings = ("truncate_dim", "query_prompt", "query_prompt_name", "corpus_prompt", "corpus_prompt_name")
 
     def __init__(
-        self,
-        queries: Mapping[Any, Any],
-        corpus: Mapping[Any, Any],
-        relevant_docs: Mapping[Any, Iterable[Any]],
-        corpus_chunk_size: int = 50000,
-        mrr_at_k: Sequence[int] = (10,),
-        ndcg_at_k: Sequence[int] = (10,),
-        accuracy_at_k: Sequence[int] = (1, 3, 5, 10),
-        precision_recall_at_k: Sequence[int] = (1, 3, 5, 10),
-        map_at_k: Sequence[int] = (100,),
-        show_progress_bar: bool | None = False,
-        batch_size: int | None = None,
-        name: str = "",
-        write_csv: bool = True,
-        truncate_dim: int | None = None,
+        self, queries: Mapping[Any, Any], corpus: Mapping[Any, Any], relevant_docs: Mapping[Any, Iterable[Any]],
+        corpus_chunk_size: int = 50000, mrr_at_k: Sequence[int] = (10,), ndcg_at_k: Sequence[int] = (10,),
+        accuracy_at_k: Sequence[int] = (1, 3, 5, 10), precision_recall_at_k: Sequence[int] = (1, 3, 5, 10),
+        map_at_k: Sequence[int] = (100,), show_progress_bar: bool | None = False, batch_size: int | None = None,
+        name: str = "", write_csv: bool = True, truncate_dim: int | None = None,
         score_functions: Mapping[str, _Score] | None = None,
-        main_score_function: str | SimilarityFunction | None = None,
-        query_prompt: str | None = None,
-        query_prompt_name: str | None = None,
-        corpus_prompt: str | None = None,
-        corpus_prompt_name: str | None = None,
+        main_score_function: str | SimilarityFunction | None = None, query_prompt: str | None = None,
+        query_prompt_name: str | None = None, corpus_prompt: str | None = None, corpus_prompt_name: str | None = None,
         write_predictions: bool = False,
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__(name, batch_size, show_progress_bar, write_csv, truncate_dim)
         for what, table in (("queries", queries), ("corpus", corpus), ("relevant_docs", relevant_docs)):
             if not isinstance(table, Mapping) or not table:
@@ -231,7 +218,8 @@ class InformationRetrievalEvaluator(SentenceEvaluator):
         """The metrics of one ranking."""
         found: npt.NDArray[Any] = ids.cpu().numpy()  # (queries, k) positions in the corpus, -1 for none
         pairs = np.arange(len(found))[:, None] * len(self.corpus) + found
-        ranked, relevant = (found >= 0) & np.isin(pairs, self._wanted), self._relevant
+        place = np.searchsorted(self._wanted, pairs).clip(max=len(self._wanted) - 1)
+        ranked, relevant = (found >= 0) & (self._wanted[place] == pairs), self._relevant
         return {
             **{f"accuracy@{k}": metrics.accuracy_at_k(ranked, k) for k in self.accuracy_at_k},
             **{f"precision@{k}": metrics.precision_at_k(ranked, k) for k in self.precision_recall_at_k},

@@ -188,8 +188,11 @@ class Best:
         found, where = scores[:, width * size :], places
         if width:
             grouped = scores[:, : width * size].view(len(scores), size, width)
-            groups = grouped.amax(dim=1).topk(min(k, width), dim=1, sorted=False).indices  # (rows, k)
-            groups = groups[:, None, :].expand(-1, size, -1)  # (rows, size, k)
+            maxima = grouped.amax(dim=1)  # (rows, width)
+            floor = self.scores[rows].amin(dim=1, keepdim=True)
+            useful = int((maxima > floor).sum(dim=1).max())  # groups that can still better a list: ever fewer
+            groups = maxima.topk(min(k, width, useful), dim=1, sorted=False).indices  # (rows, k or fewer)
+            groups = groups[:, None, :].expand(-1, size, -1)  # (rows, size, k or fewer)
             steps = torch.arange(0, width * size, width, device=scores.device)[:, None]
             found = torch.cat([found, grouped.gather(2, groups).flatten(1)], dim=1)
             where = torch.cat([where, (groups + steps).flatten(1)], dim=1)
