@@ -73,12 +73,13 @@ def _neighbour_counts(unit: Tensor, limit: float, batch: int, show: bool | None)
     n = len(unit)
     counts = np.zeros(n, np.int64)
     height = min(max(batch, _ROWS), _SCORES // _ROWS)
+    width = _SCORES // height // _ROWS * _ROWS  # products of other widths are a third slower
     with track(n * (n + 1) / 2, unit="pairs", desc="Counting neighbours", show=show) as bar:
         for top, bottom in _cuts(0, n, height):
-            for left, right in [(top, bottom), *_cuts(bottom, n, _SCORES // height)]:
-                scores = (unit[top:bottom] @ unit[left:right].T).cpu().numpy()
-                rows = np.flatnonzero(scores.max(axis=1) >= limit)  # few rows have a neighbour in a given block
-                near = scores[rows] >= limit
+            for left, right in [(top, bottom), *_cuts(bottom, n, width)]:
+                near = (unit[top:bottom] @ unit[left:right].T).cpu().numpy() >= limit
+                rows = np.flatnonzero(near.any(axis=1))  # few rows have a neighbour in a given block
+                near = near[rows]
                 counts[top + rows] += np.count_nonzero(near, axis=1)
                 if left > top:
                     counts[left:right] += np.count_nonzero(near, axis=0)  # (i, j) is (j, i)
@@ -146,6 +147,8 @@ def _some(unit: Tensor, rows: _Ints) -> Tensor:
 
 
 def _cuts(start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
-    """Cut a range into parts of at most ``size``, as even as can be, so that none is much smaller than the others."""
-    edges = np.linspace(start, stop, -(-(stop - start) // size) + 1).astype(int)
-    return pairwise(edges.tolist())
+    """Cut a range into parts of ``size``; what is left over is the last part, or joins it where it is very small."""
+    edges = [*range(start, stop, size), stop]
+    if len(edges) > 2 and edges[-1] - edges[-2] < _ROWS:
+        del edges[-2]
+    return pairwise(edges)
