@@ -16,9 +16,10 @@ from datasets import Dataset
 from torch import nn
 from transformers import TrainingArguments
 
+from tests import tiny_pairs
 from tests.tiny_training import TEXTS, arguments, losses_of, pairs, static
 from tests.training_worker import train
-from workbench import SentenceTransformer
+from workbench import CrossEncoder, CrossEncoderTrainer, CrossEncoderTrainingArguments, SentenceTransformer
 from workbench.errors import ChoiceError, ColumnsError, ModelFormatError, TrainingError
 from workbench.losses import (
     CachedMultipleNegativesRankingLoss,
@@ -378,3 +379,25 @@ def test_a_run_killed_at_ten_moments_ends_with_the_weights_of_an_unbroken_one(tm
     assert "came to its end: True" in answer.stdout, answer.stderr[-2000:]
     assert int(re.search(r"killed (\d+) times", answer.stdout)[1]) >= 5
     assert torch.equal(torch.load(tmp_path / "killed" / "weights"), train(tmp_path / "whole"))
+
+
+# ── cross-encoders ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(("labels", "usual"), [(1, "BinaryCrossEntropyLoss"), (3, "CrossEntropyLoss")])
+def test_a_cross_encoder_is_trained_and_resumed_by_the_same_trainer(tmp_path, labels, usual):
+    folder = tiny_pairs.write(tmp_path / "model", labels)
+    words = tiny_pairs.WORDS[4:12]
+    columns = {"sentence1": words * 2, "sentence2": words[::-1] * 2}
+    data = Dataset.from_dict({**columns, "label": [row % max(2, labels) for row in range(16)]})
+    args = arguments(
+        tmp_path / "out", CrossEncoderTrainingArguments, num_train_epochs=3, save_strategy="steps", save_steps=3
+    )
+    states = []
+    for resume in (None, str(tmp_path / "out" / "checkpoint-3")):
+        model = CrossEncoder(folder, device="cpu")
+        trainer = CrossEncoderTrainer(model, args, data)
+        trainer.train(resume_from_checkpoint=resume)
+        states.append({name: value.clone() for name, value in model.state_dict().items()})
+    assert type(trainer.loss).__name__ == usual
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
