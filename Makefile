@@ -3,7 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 NOTEBOOK ?= notebooks/00_quickstart.ipynb
-BENCH ?= core search quantization mining clustering store evaluation sampling engines  # or some: make bench BENCH="core store"
+BENCH ?= core search quantization mining clustering store evaluation sampling training engines  # or some: make bench BENCH="core store"
 ARGS ?=  # for example: make lab ARGS="--no-browser --port 9000"
 PYTHON ?= $(firstword $(foreach python,python3 python3.14 python3.13 python3.12 python3.11 python,$(shell \
 	$(python) -c 'import sys; sys.version_info >= (3, 11) and print("$(python)")' 2>/dev/null)))
