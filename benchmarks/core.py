@@ -28,8 +28,8 @@ os.environ |= dict.fromkeys(["OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_TH
 
 IMPORT = "import time; start = time.perf_counter(); import {package}; print(time.perf_counter() - start)"
 FIRST_VECTOR = """
-import torch; torch.set_num_threads({threads})
 from {package} import SentenceTransformer
+import torch; torch.set_num_threads({threads})
 assert SentenceTransformer({model!r}, device="cpu").encode("A first sentence.").shape[0] > 0
 """
 MEMORY = """

@@ -197,6 +197,22 @@ def test_importing_the_package_or_its_command_line_loads_neither_torch_nor_trans
     assert answer.stdout.strip() == "[]"
 
 
+def test_the_import_of_torch_leaves_the_collector_on_and_what_was_garbage_before_collected():
+    code = """if True:
+        import gc, weakref
+        class Ring: pass
+        ring = Ring(); ring.self = ring; gone = weakref.ref(ring); del ring
+        import workbench
+        workbench.SentenceTransformer
+        print(gc.isenabled(), gone() is None, gc.get_freeze_count() > 100_000)
+        frozen = gc.get_freeze_count()
+        workbench.CrossEncoder, workbench.EmbeddingStore
+        print(gc.get_freeze_count() <= frozen)  # torch is there already: a user's objects are left alone
+    """
+    answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert answer.stdout.split() == ["True", "True", "True", "True"]
+
+
 def test_every_room_stays_small():
     found = dict.fromkeys(LINES, 0)
     for path in ROOT.glob("workbench/**/*.py"):
