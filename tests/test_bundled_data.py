@@ -32,7 +32,13 @@ COLUMNS = {
 }
 LEAST = {"abstracts": 400, "captions": 60, "faq": 250, "parallel": 150, "scored_pairs": 300, "support_messages": 600}
 WHOLE = {"abstracts", "captions", "faq", "parallel", "scored_pairs", "support_messages", "sentences", "questions"}
-SHOP = {"faq", "faq_queries", "paraphrases", "support_messages"}  # these speak of the same things, as the README says
+SHOP = {
+    "faq",
+    "faq_queries",
+    "paraphrases",
+    "registers",
+    "support_messages",
+}  # these speak of the same things, as the README says
 LETTERS = {"de": "äöüß", "fr": "àâçèéêëîïôùûœ", "es": "áéíñóú¿¡"}
 
 
@@ -180,12 +186,14 @@ def test_pictures_are_small_and_drawn_anew_pixel_by_pixel(tmp_path):
 def test_no_text_is_nearly_repeated_within_a_set_or_leaks_into_another():
     encoder = SentenceTransformer("starter")
     columns = {
-        "abstracts": "abstract", "captions": "caption", "faq": "answer", "parallel": "en",
-        "scored_pairs": "sentence1", "support_messages": "message", "sentences": "text", "questions": "text",
+        "abstracts": ["abstract"], "captions": ["caption"], "english_german": ["english"],
+        "faq": ["question", "answer"], "faq_queries": ["query"], "parallel": ["en"], "paraphrases": ["text"],
+        "questions": ["text"], "registers": ["plain", "formal"], "scored_pairs": ["sentence1", "sentence2"], "sentences": ["text"],
+        "support_messages": ["message"],
     }  # fmt: skip
-    texts = {name: table(name)[column].drop_duplicates().tolist() for name, column in columns.items()}
+    texts = {name: pd.unique(table(name)[keys].melt()["value"].dropna()).tolist() for name, keys in columns.items()}
     vectors = {name: encoder.encode(rows, normalize_embeddings=True) for name, rows in texts.items()}
-    for name in ("abstracts", "faq", "support_messages"):
+    for name in ("abstracts", "parallel", "support_messages"):
         near = np.triu(vectors[name] @ vectors[name].T, 1)
         assert near.max() < 0.95, [texts[name][row] for row in np.unravel_index(near.argmax(), near.shape)]
     for one, other in combinations(columns, 2):
