@@ -188,8 +188,8 @@ def test_no_text_is_nearly_repeated_within_a_set_or_leaks_into_another():
     columns = {
         "abstracts": ["abstract"], "captions": ["caption"], "english_german": ["english"],
         "faq": ["question", "answer"], "faq_queries": ["query"], "parallel": ["en"], "paraphrases": ["text"],
-        "questions": ["text"], "registers": ["plain", "formal"], "scored_pairs": ["sentence1", "sentence2"], "sentences": ["text"],
-        "support_messages": ["message"],
+        "questions": ["text"], "registers": ["plain", "formal"], "scored_pairs": ["sentence1", "sentence2"],
+        "sentences": ["text"], "support_messages": ["message"],
     }  # fmt: skip
     texts = {name: pd.unique(table(name)[keys].melt()["value"].dropna()).tolist() for name, keys in columns.items()}
     vectors = {name: encoder.encode(rows, normalize_embeddings=True) for name, rows in texts.items()}
