@@ -1,11 +1,12 @@
 """Data sets to batches: one data set or several end to end, each batch from one of them, in the order of a sampler."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch.utils.data import ConcatDataset, DataLoader, IterableDataset
+from torch.utils.data import BatchSampler, ConcatDataset, DataLoader, IterableDataset, SequentialSampler
 
+from workbench import processes
 from workbench.errors import choose
 from workbench.training.collator import DATASET
 from workbench.training.columns import VALID_LABEL_COLUMNS
@@ -17,7 +18,7 @@ from workbench.training.samplers import (
     RoundRobinBatchSampler,
 )
 
-__all__ = ["NamedDatasets", "is_stream", "loader"]
+__all__ = ["NamedDatasets", "Shares", "is_stream", "loader"]
 
 _SAMPLERS: dict[str, Any] = {
     "batch_sampler": DefaultBatchSampler,
@@ -28,11 +29,11 @@ _TURNS: dict[str, Any] = {"proportional": ProportionalBatchSampler, "round_robin
 
 
 def loader(dataset: Any, size: int, drop_last: bool, args: Any, collate: Any, *, in_order: bool = False) -> Any:
-    """Return a ``DataLoader``.
+    """Return a ``DataLoader``; of several processes, each gets its share of every batch (of a stream, all of it).
 
     Args:
         dataset: a data set, a dict of them, or a stream.
-        size: rows in a batch.
+        size: rows in a batch of each process.
         drop_last: leave out batches that are not full.
         args: the training arguments: samplers, seeds, workers.
         collate: makes a batch of rows.
@@ -55,8 +56,9 @@ def loader(dataset: Any, size: int, drop_last: bool, args: Any, collate: Any, *,
     if any(map(is_stream, parts.values())):
         raise ValueError("Several streams cannot take turns here: join them with datasets.interleave_datasets.")
     joined = NamedDatasets(parts)
+    size *= processes.count()  # batches are planned for all processes together
     if in_order:
-        return DataLoader(joined, batch_size=size, drop_last=drop_last, **how)
+        return DataLoader(joined, batch_sampler=Shares(BatchSampler(SequentialSampler(joined), size, drop_last)), **how)
     for name, part in parts.items():
         if drop_last and len(part) < size:
             where = f"train_dataset[{name!r}]" if several else "train_dataset"
@@ -74,12 +76,35 @@ def loader(dataset: Any, size: int, drop_last: bool, args: Any, collate: Any, *,
     if several:
         turns = _chosen(args.multi_dataset_batch_sampler, _TURNS)
         batches = [turns(joined, batches, generator=torch.Generator().manual_seed(seed), seed=seed)]
-    return DataLoader(joined, batch_sampler=batches[0], **how)
+    return DataLoader(joined, batch_sampler=Shares(batches[0]), **how)
 
 
 def is_stream(dataset: Any) -> bool:
     """Whether rows can only be read one after the other."""
     return isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__")
+
+
+class Shares(BatchSampler):
+    """This process's share of each batch, so that together they train on the batches of one process.
+
+    Args:
+        batches: the sampler of all processes' batches; its ``unit`` says how many rows stay together, if any do.
+    """
+
+    def __init__(self, batches: Any) -> None:
+        self.batches = batches
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch comes next."""
+        if callable(told := getattr(self.batches, "set_epoch", None)):
+            told(epoch)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        unit = getattr(self.batches, "unit", 1)
+        return (list(processes.share(batch, unit)) for batch in self.batches)
 
 
 class NamedDatasets(ConcatDataset[Any]):
