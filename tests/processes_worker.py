@@ -15,7 +15,7 @@ from workbench import CrossEncoder, CrossEncoderTrainer, CrossEncoderTrainingArg
 from workbench.evaluation import EmbeddingSimilarityEvaluator, InformationRetrievalEvaluator
 from workbench.losses.cross_encoder import BinaryCrossEntropyLoss
 from workbench.models import Pooling, Transformer
-from workbench.processes import agreed, count, gather, rank, spread
+from workbench.processes import count, gather, rank, spread
 from workbench.training import SentenceTransformerTrainer
 
 BATCH = 8  # rows of all processes together
@@ -23,16 +23,29 @@ ODD = 29  # rows whose last batch cannot be shared evenly
 SCORES = [row % 7 / 7 for row in range(32)]
 
 
-def transformer(folder, **config):
-    """A small transformer; without dropout, unless asked for."""
-    still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    if agreed(rank()) == rank():
-        bert(**still | config).save_pretrained(folder)
-        tokenizer().save_pretrained(folder)
+def first_writes(write, folder, *args):
+    """A folder that the first process writes, and the others wait for."""
+    if rank() == 0:
+        write(folder, *args)
     if count() > 1:
         distributed.barrier()
-    block = Transformer(str(folder), max_seq_length=32)
+    return str(folder)
+
+
+def transformer(folder, **config):
+    """A small transformer; without dropout, unless asked for."""
+
+    def write(folder):
+        still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+        bert(**still | config).save_pretrained(folder)
+        tokenizer().save_pretrained(folder)
+
+    block = Transformer(first_writes(write, folder), max_seq_length=32)
     return SentenceTransformer(modules=[block, Pooling(block.get_word_embedding_dimension())], device="cpu")
+
+
+def cross_encoder(folder):
+    return CrossEncoder(first_writes(tiny_pairs.write, Path(folder) / "pairs", 1), device="cpu")
 
 
 def gathered(name, **options):
@@ -59,7 +72,7 @@ RUNS = {  # each gives in two processes the losses and weights that it gives in 
     "accumulated": {
         "loss": losses.CosineSimilarityLoss, "data": pairs(label=SCORES), "gradient_accumulation_steps": 2,
     },
-    "a loss that learns": {"loss": softmax, "data": pairs(label=CLASSES), "seeded": True},
+    "a loss that learns": {"loss": softmax, "data": pairs(label=CLASSES)},
     "two data sets": {
         "loss": {"a": gathered("MultipleNegativesRankingLoss"), "b": losses.CosineSimilarityLoss},
         "data": {"a": pairs(ODD), "b": pairs(label=SCORES)},
@@ -77,7 +90,7 @@ def states(trainer):
     return [value.detach().clone() for value in trainer._replicated().values()]
 
 
-def train(folder, loss, data=None, model=None, trainer=SentenceTransformerTrainer, more=None, seeded=False, **options):
+def train(folder, loss, data=None, model=None, trainer=SentenceTransformerTrainer, more=None, **options):
     usual = {"per_device_train_batch_size": BATCH // count(), "num_train_epochs": 2, "max_grad_norm": 0.5}
     if "args" not in options:
         options = {"args": arguments(folder, **usual | options)}
@@ -94,14 +107,13 @@ def run(name, folder):
 def pair_run(folder):
     """A cross-encoder."""
     torch.manual_seed(0)
-    model = CrossEncoder(tiny_pairs.write(Path(folder) / f"pairs{rank()}", 1), device="cpu")
+    model = cross_encoder(folder)
     args = arguments(
         Path(folder) / "ce", CrossEncoderTrainingArguments, max_steps=3, per_device_train_batch_size=BATCH // count()
     )
     words = tiny_pairs.WORDS[4:12]
     data = pairs(16, label=[row % 2 for row in range(16)])
     data = data.map(lambda row, place: {"anchor": words[place % 8], "positive": words[place * 3 % 8]}, with_indices=True)
-    model.eval = lambda: model
     for block in model.modules():
         if isinstance(block, torch.nn.Dropout):
             block.p = 0.0
@@ -173,7 +185,7 @@ def in_step(folder):
 def encoded(folder):
     """Vectors, scores and metrics, made together."""
     small = transformer(Path(folder) / "small")
-    pair_model = CrossEncoder(tiny_pairs.write(Path(folder) / f"pairs{rank()}", 1), device="cpu")
+    pair_model = cross_encoder(folder)
     words = tiny_pairs.WORDS[4:12]
     queries, corpus = {str(row): TEXTS[row] for row in range(9)}, {str(row): TEXTS[row] for row in range(5, 60)}
     evaluator = InformationRetrievalEvaluator(queries, corpus, {str(row): {str(row + 5)} for row in range(9)})
@@ -213,6 +225,7 @@ def everything(folder):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    distributed.init_process_group("gloo")
     folder = Path(sys.argv[1])
     np.random.seed(0)
     torch.save(everything(folder / "shared"), folder / f"found{os.environ['RANK']}")
