@@ -10,13 +10,14 @@ from torch import Tensor, distributed, nn
 from torch.nn.functional import pad
 
 __all__ = [
-    "agreed", "align", "average_gradients", "count", "gather", "is_spread", "map_spread", "rank", "row_weight", "share",
-    "spread",
+    "agreed", "align", "average_gradients", "copying", "count", "gather", "is_spread", "map_spread", "rank",
+    "row_weight", "share", "spread",
 ]  # fmt: skip
 
 _Row = TypeVar("_Row")
 _SLICE = 20_000  # rows whose results are sent around together
 _spread: ContextVar[bool] = ContextVar("_spread", default=False)
+_copying: ContextVar[bool] = ContextVar("_copying", default=False)
 
 
 def count() -> int:
@@ -52,10 +53,11 @@ def is_spread() -> bool:
     return _spread.get() and count() > 1
 
 
-def share(rows: Sequence[_Row], unit: int = 1) -> Sequence[_Row]:
-    """Return this process's part of a batch: every row is in one part, and parts differ by one unit at most.
+def share(rows: Sequence[_Row], unit: int = 1) -> tuple[list[_Row], bool]:
+    """Return this process's part of a batch, and whether it is a copy of another's.
 
-    Where there are fewer units than processes, several get the same one: their mean is that of the batch.
+    Every row is in one part, and parts differ by one unit at most. Where there are fewer units than processes, those
+    left over get copies, because all must take the same steps; what they find there must not count: see ``copying``.
 
     Args:
         rows: the batch of all processes.
@@ -63,7 +65,17 @@ def share(rows: Sequence[_Row], unit: int = 1) -> Sequence[_Row]:
     """
     units = [rows[start : start + unit] for start in range(0, len(rows), unit)]
     mine = units[rank() :: count()] or [units[rank() % len(units)]]
-    return [row for part in mine for row in part]
+    return [row for part in mine for row in part], rank() >= len(units)
+
+
+@contextmanager
+def copying(is_copy: bool) -> Iterator[None]:
+    """Say whether the rows at hand are a copy of another process's; then they count for nothing in what is joined."""
+    token = _copying.set(is_copy)
+    try:
+        yield
+    finally:
+        _copying.reset(token)
 
 
 def map_spread(work: Callable[[list[_Row]], Any], rows: Sequence[_Row]) -> Iterator[tuple[slice, Any]]:
@@ -97,25 +109,31 @@ def gather(tensors: Sequence[Tensor], across_devices: bool = True) -> tuple[list
         return list(tensors), 0
     from torch.distributed.nn.functional import all_gather
 
-    sizes = [torch.zeros(1, dtype=torch.long, device=tensors[0].device) for _ in range(count())]
-    distributed.all_gather(sizes, torch.full_like(sizes[0], len(tensors[0])))
-    rows = torch.cat(sizes).tolist()
+    rows = _sizes(len(tensors[0]), tensors[0].device).tolist()
+    holder = rank() % (count() - rows.count(0)) if _copying.get() else rank()  # who sends what this process has
 
     def joined(tensor: Tensor) -> Tensor:
         even = pad(tensor, (0, 0) * (tensor.ndim - 1) + (0, max(rows) - len(tensor)))  # all send as many rows
         parts: Sequence[Tensor] = all_gather(even)  # type: ignore[no-untyped-call]
         return torch.cat([part[:size] for part, size in zip(parts, rows, strict=True)])
 
-    return [joined(tensor) for tensor in tensors], sum(rows[: rank()])
+    return [joined(tensor) for tensor in tensors], sum(rows[:holder])
 
 
 def row_weight(rows: int, device: torch.device) -> Tensor | float:
-    """Return what a mean over this process's rows counts in the mean of all processes' means, so that rows are equal."""
+    """Return the weight of a mean over this process's rows in the mean over processes, so that all rows count alike."""
     if count() == 1:
         return 1.0
-    total = torch.tensor(float(rows), device=device)
-    distributed.all_reduce(total)
-    return rows * count() / total
+    sizes = _sizes(rows, device)
+    return sizes[rank()] * count() / sizes.sum()
+
+
+def _sizes(rows: int, device: torch.device) -> Tensor:
+    """How many rows each process has, copies not counted: (processes,)."""
+    sizes = torch.zeros(count(), dtype=torch.long, device=device)
+    sizes[rank()] = 0 if _copying.get() else rows
+    distributed.all_reduce(sizes)
+    return sizes
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:

@@ -8,7 +8,7 @@ from torch.utils.data import BatchSampler, ConcatDataset, DataLoader, IterableDa
 
 from workbench import processes
 from workbench.errors import choose
-from workbench.training.collator import DATASET
+from workbench.training.collator import COPY, DATASET
 from workbench.training.columns import VALID_LABEL_COLUMNS
 from workbench.training.samplers import (
     DefaultBatchSampler,
@@ -58,7 +58,8 @@ def loader(dataset: Any, size: int, drop_last: bool, args: Any, collate: Any, *,
     joined = NamedDatasets(parts)
     size *= processes.count()  # batches are planned for all processes together
     if in_order:
-        return DataLoader(joined, batch_sampler=Shares(BatchSampler(SequentialSampler(joined), size, drop_last)), **how)
+        plain = BatchSampler(SequentialSampler(joined), size, drop_last)
+        return DataLoader(joined, batch_sampler=Shares(plain, len(joined)), **how)
     for name, part in parts.items():
         if drop_last and len(part) < size:
             where = f"train_dataset[{name!r}]" if several else "train_dataset"
@@ -76,7 +77,7 @@ def loader(dataset: Any, size: int, drop_last: bool, args: Any, collate: Any, *,
     if several:
         turns = _chosen(args.multi_dataset_batch_sampler, _TURNS)
         batches = [turns(joined, batches, generator=torch.Generator().manual_seed(seed), seed=seed)]
-    return DataLoader(joined, batch_sampler=Shares(batches[0]), **how)
+    return DataLoader(joined, batch_sampler=Shares(batches[0], len(joined)), **how)
 
 
 def is_stream(dataset: Any) -> bool:
@@ -85,14 +86,16 @@ def is_stream(dataset: Any) -> bool:
 
 
 class Shares(BatchSampler):
-    """This process's share of each batch, so that together they train on the batches of one process.
+    """Of each batch the share of this process, so that all of them together train on the batches of one.
 
     Args:
         batches: the sampler of all processes' batches; its ``unit`` says how many rows stay together, if any do.
+        rows: how many rows there are; copies of another process's rows are counted from their end, as -1, -2, …
     """
 
-    def __init__(self, batches: Any) -> None:
+    def __init__(self, batches: Any, rows: int) -> None:
         self.batches = batches
+        self.rows = rows
 
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch comes next."""
@@ -103,8 +106,9 @@ class Shares(BatchSampler):
         return len(self.batches)
 
     def __iter__(self) -> Iterator[list[int]]:
-        unit = getattr(self.batches, "unit", 1)
-        return (list(processes.share(batch, unit)) for batch in self.batches)
+        for batch in self.batches:
+            mine, is_copy = processes.share(batch, getattr(self.batches, "unit", 1))
+            yield [row - self.rows * is_copy for row in mine]
 
 
 class NamedDatasets(ConcatDataset[Any]):
@@ -119,7 +123,9 @@ class NamedDatasets(ConcatDataset[Any]):
         self.names = list(parts)
 
     def __getitems__(self, rows: Sequence[int]) -> list[dict[str, Any]]:
-        """Return rows of one data set, read at once; those of several, one by one."""
+        """Return rows of one data set, read at once; those of several, one by one. See ``Shares`` for those below 0."""
+        copy = {COPY: True} if rows[0] < 0 else {}
+        rows = [row % len(self) for row in rows]
         place = next(place for place, end in enumerate(self.cumulative_sizes) if rows[0] < end)
         start = self.cumulative_sizes[place - 1] if place else 0
         if not all(start <= row < self.cumulative_sizes[place] for row in rows):
@@ -127,7 +133,7 @@ class NamedDatasets(ConcatDataset[Any]):
         dataset = self.datasets[place]
         local = [row - start for row in rows]
         found = dataset.__getitems__(local) if hasattr(dataset, "__getitems__") else [dataset[row] for row in local]
-        return [{**row, DATASET: self.names[place]} for row in found]
+        return [{**row, DATASET: self.names[place], **copy} for row in found]
 
 
 def _chosen(sampler: Any, table: dict[str, Any]) -> Any:

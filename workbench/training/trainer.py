@@ -19,7 +19,7 @@ from workbench.errors import ChoiceError, ModelFormatError, TrainingError, choos
 from workbench.models import Router
 from workbench.training import checkpoints
 from workbench.training.arguments import CrossEncoderTrainingArguments, SentenceTransformerTrainingArguments
-from workbench.training.collator import DATASET, PairCollator, Rows, SentenceCollator
+from workbench.training.collator import COPY, DATASET, PairCollator, Rows, SentenceCollator
 from workbench.training.columns import check_columns
 from workbench.training.loader import is_stream, loader
 
@@ -181,10 +181,10 @@ class Trainer(HuggingFaceTrainer):
         loss = self._loss_for(inputs[DATASET])
         if loss.training != model.training:
             loss.train(model.training)
-        with _bound(loss, self.model, model):
+        with _bound(loss, self.model, model), processes.copying(inputs.get(COPY, False)):
             value = loss(inputs["features"], inputs["labels"])
-        if isinstance(rows := inputs.get("rows"), Rows):
-            value = value * processes.row_weight(len(rows.rows), value.device)
+            if isinstance(rows := inputs.get("rows"), Rows):
+                value = value * processes.row_weight(len(rows.rows), value.device)
         return (value, {}) if return_outputs else value
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
