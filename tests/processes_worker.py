@@ -94,7 +94,7 @@ RUNS = {  # each gives in two processes the losses and weights that it gives in 
 
 def states(trainer):
     """What has been learned: of the model, and of the losses."""
-    return [value.detach().clone() for value in trainer._replicated().values()]
+    return [value.detach().clone() for value in trainer._replicated()]
 
 
 def train(folder, loss, data=None, model=None, trainer=SentenceTransformerTrainer, more=None, **options):

@@ -107,17 +107,29 @@ def gather(tensors: Sequence[Tensor], across_devices: bool = True) -> tuple[list
     """
     if not across_devices or count() == 1:
         return list(tensors), 0
-    from torch.distributed.nn.functional import all_gather
-
     rows = _sizes(len(tensors[0]), tensors[0].device).tolist()
     holder = rank() % (count() - rows.count(0)) if _copying.get() else rank()  # who sends what this process has
+    found: list[Tensor] = [_Gathered.apply(tensor, rows) for tensor in tensors]
+    return found, sum(rows[:holder])
 
-    def joined(tensor: Tensor) -> Tensor:
+
+class _Gathered(torch.autograd.Function):
+    """The rows of all processes; each gets the sum of the gradients that all have for its own."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor, rows: list[int]) -> Tensor:
+        ctx.rows, ctx.own = rows, tensor.shape
         even = pad(tensor, (0, 0) * (tensor.ndim - 1) + (0, max(rows) - len(tensor)))  # all send as many rows
-        parts: Sequence[Tensor] = all_gather(even)  # type: ignore[no-untyped-call]
+        parts = [torch.empty_like(even) for _ in rows]
+        distributed.all_gather(parts, even.contiguous())
         return torch.cat([part[:size] for part, size in zip(parts, rows, strict=True)])
 
-    return [joined(tensor) for tensor in tensors], sum(rows[:holder])
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        gradient = gradient.clone()  # (rows of all processes, …)
+        distributed.all_reduce(gradient)
+        start, size = sum(ctx.rows[: rank()]), ctx.rows[rank()]
+        return gradient[start : start + size] if size else gradient.new_zeros(ctx.own), None
 
 
 def row_weight(rows: int, device: torch.device) -> Tensor | float:

@@ -197,7 +197,7 @@ class Trainer(HuggingFaceTrainer):
                 f"loss a lower scale, or train without fp16; look at this batch, whose rows begin with: {rows}"
             )
         if self.accelerator.sync_gradients:  # the last batch before a step of the optimizer
-            processes.average_gradients(self._replicated().values())
+            processes.average_gradients(self._replicated())
         return value
 
     def _wrap_model(self, model: Any, training: bool = True, dataloader: Any = None) -> Any:
@@ -206,18 +206,23 @@ class Trainer(HuggingFaceTrainer):
         A wrapper that does so at every backward pass would know neither what a loss itself learns nor when a cached
         loss, which goes backward part by part, is done.
         """
+        if training and self._is_sharded and (own := list(self._own_parameters())):
+            raise ValueError(
+                f"The loss itself learns ({', '.join(own[:3])} …), and FSDP and DeepSpeed take only what the model "
+                "learns. Start the run without them."
+            )
         if training and processes.count() > 1 and not self._is_sharded:
             model = self.accelerator.prepare_model(model, evaluation_mode=True)
-            processes.align([*self._replicated().values(), *self.model.buffers()])
+            processes.align([*self._replicated(), *self.model.buffers()])
         return super()._wrap_model(model, training, dataloader)
 
     @property
     def _is_sharded(self) -> bool:
         return bool(self.is_fsdp_enabled or self.is_deepspeed_enabled)
 
-    def _replicated(self) -> dict[str, nn.Parameter]:
-        """All that is trained and that every process holds the whole of."""
-        return ({} if self._is_sharded else dict(self.model.named_parameters())) | self._own_parameters()
+    def _replicated(self) -> list[nn.Parameter]:
+        """All that is trained, where every process holds the whole of it."""
+        return [] if self._is_sharded else [*self.model.parameters(), *self._own_parameters().values()]
 
     def prediction_step(
         self, model: Any, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: list[str] | None = None
@@ -250,7 +255,7 @@ class Trainer(HuggingFaceTrainer):
 
     def _placed(self, made: Any) -> Any:
         """A loader whose batches come on this process's device; accelerate shares out streams only."""
-        from accelerate.data_loader import prepare_data_loader
+        from accelerate.data_loader import prepare_data_loader  # type: ignore[import-untyped]
 
         if is_stream(made.dataset):
             return self.accelerator.prepare(made)
@@ -369,7 +374,8 @@ class Trainer(HuggingFaceTrainer):
         if not self.args.should_save:
             return
         folder = Path(output_dir or self.args.output_dir)
-        self.model.save_pretrained(folder)
+        with checkpoints.holding(self.model, state_dict or {}):  # of a sharded model, the whole of it
+            self.model.save_pretrained(folder)
         checkpoints.save_losses(folder, self._own_parameters())
 
     def _save_rng_state(self, output_dir: str) -> None:
