@@ -8,6 +8,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import distributed
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
 
 from tests import tiny_pairs
 from tests.tiny import bert, tokenizer
@@ -16,8 +20,8 @@ from workbench import CrossEncoder, CrossEncoderTrainer, CrossEncoderTrainingArg
 from workbench.evaluation import EmbeddingSimilarityEvaluator, InformationRetrievalEvaluator
 from workbench.losses.cross_encoder import BinaryCrossEntropyLoss
 from workbench.models import Pooling, Transformer
-from workbench.processes import count, gather, rank, spread
-from workbench.training import SentenceTransformerTrainer
+from workbench.processes import count, gather, rank, share, spread
+from workbench.training import SentenceTransformerTrainer, checkpoints
 
 BATCH = 8  # rows of all processes together
 STILL = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
@@ -224,9 +228,33 @@ def gathered_gradient():
     return {"gradient": torch.cat([part for part, _ in parts]), "starts": [start for _, start in parts]}
 
 
+def sharded(folder):
+    """The weights after a step of a model that is cut up among the processes (FSDP2), saved whole and loaded again."""
+    model = transformer(Path(folder) / "small")
+    layers = model[0].auto_model.encoder.layer
+    if count() > 1:
+        mesh = init_device_mesh("cpu", (count(),))
+        for block in (*layers, model):
+            fully_shard(block, mesh=mesh)
+    loss, optimizer = losses.CosineSimilarityLoss(model), torch.optim.SGD(model.parameters(), lr=0.1)
+    rows, _ = share(range(BATCH))
+    columns = [model.tokenize([TEXTS[row + start] for row in rows]) for start in (0, 20)]
+    loss(columns, torch.tensor([SCORES[row] for row in rows])).backward()
+    optimizer.step()
+    state = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+
+    def write(folder):
+        with checkpoints.holding(model, state):
+            model.save_pretrained(folder)
+
+    saved = SentenceTransformer(first_writes(write, Path(folder) / "whole"), device="cpu")
+    return {"weights": list(saved.state_dict().values()), "is_cut": isinstance(next(model.parameters()), DTensor)}
+
+
 def everything(folder):
     found = {name: run(name, folder) for name in RUNS}
     found |= {"cross-encoder": pair_run(folder), "evaluated": evaluated_run(folder), "resumed": resumed_run(folder)}
+    found["sharded"] = sharded(folder)
     return found | {"in step": in_step(folder), "encoded": encoded(folder), "gathered": gathered_gradient()}
 
 

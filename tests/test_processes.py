@@ -109,6 +109,12 @@ def test_gradients_of_gathered_rows_are_those_of_the_joined_batch(two, one):
     assert two[0]["gathered"]["starts"] == [0, 3]
 
 
+def test_a_model_cut_up_among_processes_learns_the_same_and_is_saved_whole(two, one):
+    assert [found["sharded"]["is_cut"] for found in (*two, one)] == [True, True, False]
+    for found in two:
+        same(found["sharded"]["weights"], one["sharded"]["weights"])
+
+
 # ── shares of batches ─────────────────────────────────────────────────────────────────────────────────────────────
 
 

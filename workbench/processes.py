@@ -109,7 +109,7 @@ def gather(tensors: Sequence[Tensor], across_devices: bool = True) -> tuple[list
         return list(tensors), 0
     rows = _sizes(len(tensors[0]), tensors[0].device).tolist()
     holder = rank() % (count() - rows.count(0)) if _copying.get() else rank()  # who sends what this process has
-    found: list[Tensor] = [_Gathered.apply(tensor, rows) for tensor in tensors]
+    found: list[Tensor] = [_Gathered.apply(tensor, rows) for tensor in tensors]  # type: ignore[no-untyped-call]
     return found, sum(rows[:holder])
 
 
@@ -125,7 +125,7 @@ class _Gathered(torch.autograd.Function):
         return torch.cat([part[:size] for part, size in zip(parts, rows, strict=True)])
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         gradient = gradient.clone()  # (rows of all processes, …)
         distributed.all_reduce(gradient)
         start, size = sum(ctx.rows[: rank()]), ctx.rows[rank()]

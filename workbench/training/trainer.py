@@ -101,6 +101,8 @@ class Trainer(HuggingFaceTrainer):
             optimizer_cls_and_kwargs=optimizer_cls_and_kwargs,
             preprocess_logits_for_metrics=preprocess_logits_for_metrics,
         )
+        if self._is_sharded:  # blocks that go over to transformers by need do so before they are cut up
+            _ = [getattr(block, "auto_model", None) for block in self.model.modules()]
         self.model_accepts_loss_kwargs = False  # a batch's loss is a mean, to be divided by the accumulated batches
         self._make_losses()
         if data_collator is None:
