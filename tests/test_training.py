@@ -258,18 +258,23 @@ def test_a_checkpoint_that_was_not_finished_is_never_chosen(tmp_path):
         run(tmp_path / "nothing", max_steps=4, resume=True)
 
 
-def test_a_full_disk_is_one_clear_error_and_leaves_the_checkpoint_before(tmp_path, monkeypatch):
-    from transformers import Trainer as Inner
+@pytest.mark.parametrize("where", ["_save", "_save_optimizer_and_scheduler", "_save_rng_state"])
+def test_a_full_disk_is_one_clear_error_and_leaves_the_checkpoint_before(where, tmp_path, monkeypatch):
+    whole = getattr(Trainer, where)
 
-    def full(self, folder):
+    def full(self, folder, *args, **kwargs):
         if folder.endswith("checkpoint-4"):
+            (Path(folder) / "part").parent.mkdir(exist_ok=True)
             raise OSError(errno.ENOSPC, "No space left on device")
+        return whole(self, folder, *args, **kwargs)
 
-    monkeypatch.setattr(Inner, "_save_rng_state", full)
+    monkeypatch.setattr(Trainer, where, full)
     with pytest.raises(TrainingError, match=r"checkpoint-4 could not be written.*No space left.*Free some space"):
         run(tmp_path, max_steps=6, save_strategy="steps", save_steps=2)
     assert not (tmp_path / "checkpoint-4").exists()
     assert json.loads((tmp_path / "checkpoint-2" / "trainer_state.json").read_text())["global_step"] == 2
+    monkeypatch.setattr(Trainer, where, whole)
+    assert run(tmp_path, max_steps=6, resume=True, save_strategy="no").state.global_step == 6
 
 
 def test_a_loss_that_is_no_number_stops_with_step_rows_and_a_hint(tmp_path):
@@ -377,7 +382,7 @@ def test_a_run_killed_at_ten_moments_ends_with_the_weights_of_an_unbroken_one(tm
     command = [sys.executable, "-W", "ignore", "-m", "tests.training_worker", str(tmp_path / "killed")]
     answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert "came to its end: True" in answer.stdout, answer.stderr[-2000:]
-    assert int(re.search(r"killed (\d+) times", answer.stdout)[1]) >= 5
+    assert "killed 10 times" in answer.stdout
     assert torch.equal(torch.load(tmp_path / "killed" / "weights"), train(tmp_path / "whole"))
 
 
