@@ -4,6 +4,7 @@ import errno
 import gc
 import json
 import re
+import resource
 import subprocess
 import sys
 import weakref
@@ -31,6 +32,7 @@ from workbench.losses import (
 from workbench.losses.joined import joined
 from workbench.training import SentenceTransformerTrainer as Trainer
 from workbench.training import SentenceTransformerTrainingArguments as Arguments
+from workbench.training import checkpoints
 from workbench.training.collator import SentenceCollator, TokenCache
 from workbench.training.loader import NamedDatasets
 
@@ -275,6 +277,20 @@ def test_a_full_disk_is_one_clear_error_and_leaves_the_checkpoint_before(where, 
     assert json.loads((tmp_path / "checkpoint-2" / "trainer_state.json").read_text())["global_step"] == 2
     monkeypatch.setattr(Trainer, where, whole)
     assert run(tmp_path, max_steps=6, resume=True, save_strategy="no").state.global_step == 6
+
+
+@pytest.mark.parametrize("room", [4_000, 15_000])  # bytes that a file may have: too few for weights, or for Adam's
+def test_what_the_system_says_when_a_file_cannot_be_written_becomes_the_same_error(room, tmp_path, monkeypatch):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    monkeypatch.setattr(
+        checkpoints, "begin", lambda folder: resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    )
+    try:
+        with pytest.raises(TrainingError, match="checkpoint-2 could not be written"):
+            run(tmp_path, max_steps=2, save_strategy="steps", save_steps=2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not (tmp_path / "checkpoint-2").exists()
 
 
 def test_a_loss_that_is_no_number_stops_with_step_rows_and_a_hint(tmp_path):

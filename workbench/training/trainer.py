@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import Trainer as HuggingFaceTrainer
 from transformers import TrainerCallback
@@ -365,7 +366,7 @@ class Trainer(HuggingFaceTrainer):
         self.accelerator.wait_for_everyone()
         try:
             super()._save_checkpoint(model, trial)
-        except (OSError, RuntimeError) as error:  # torch and safetensors report a full disk as RuntimeError
+        except (OSError, RuntimeError, SafetensorError) as error:  # a full disk, in the words of torch and safetensors
             shutil.rmtree(folder, ignore_errors=True)
             raise TrainingError(
                 f"The checkpoint {folder} could not be written ({error}). Free some space, or choose another "
