@@ -22,6 +22,7 @@ DRAW = np.random.default_rng(0)
 A, B, C = DRAW.normal(size=(3, 6, 5))  # (rows, dim) of three columns
 SCORES = DRAW.uniform(size=6)
 BINARY, CLASSES = np.array([1, 0, 1, 1, 0, 0]), np.array([0, 0, 1, 1, 2, 2])
+HARD = np.array([0, 1, 1, 1, 0, 0])  # no two distances that matter so near that rounding would turn them around
 MARGINS, TEACHER = DRAW.normal(size=(6, 1)), DRAW.normal(size=(6, 2))
 SCALE = 20.0
 
@@ -74,7 +75,7 @@ def semi_hard():
 def online():
     """Summed over alike pairs beyond the nearest unlike one, and unlike ones nearer than the farthest alike."""
     distances = 1 - PAIR
-    alike, unlike = distances[BINARY == 1], distances[BINARY == 0]
+    alike, unlike = distances[HARD == 1], distances[HARD == 0]
     hard, near = alike[alike > unlike.min()], unlike[unlike < alike.max()]
     return (hard**2).sum() + (np.maximum(0, 0.5 - near) ** 2).sum()
 
@@ -95,7 +96,7 @@ CLOSED = {  # a loss, its columns, its labels, and its value as the paper has it
         [A, B], BINARY,
         lambda: (0.5 * (BINARY * (1 - PAIR) ** 2 + (1 - BINARY) * np.maximum(0, PAIR - 0.5) ** 2)).mean(),
     ),
-    "OnlineContrastiveLoss": ([A, B], BINARY, online),
+    "OnlineContrastiveLoss": ([A, B], HARD, online),
     "MultipleNegativesRankingLoss": (
         [A, B, C], None, lambda: picked(SCALE * np.hstack([COS, unit(A) @ unit(C).T])),
     ),
