@@ -18,7 +18,8 @@ ROOT = Path(__file__).parents[1]
 
 # A room imports only from its own floor and those below. CONTRIBUTING.md shows the same table.
 FLOORS = {
-    0: "_lazy _optional devices errors folders hub metrics progress protocols similarity texts tokens vectors",
+    0: "_lazy _optional devices errors folders hub metrics processes progress protocols similarity texts tokens "
+    "vectors",
     1: "clustering models projection quantization search",
     2: "cross_encoder encoding model_card persist batching pool registry sentence_transformer",
     3: "evaluation losses mining readers store",
@@ -30,8 +31,8 @@ FLOORS = {
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms.split()}
 LINES = {  # of code, blanks, comments and docstrings not counted: a room that grows past its share is too big
     "clustering": 400, "mining": 800, "projection": 250, "quantization": 400, "search": 2_600, "store": 650,
-    "evaluation": 1_350, "losses": 1_400, "training": 1_250, "datasets": 300, "readers": 220,
-    "the rest": 4_100,
+    "evaluation": 1_350, "losses": 1_400, "training": 1_290, "datasets": 300, "readers": 220,
+    "the rest": 4_250,
 }  # fmt: skip
 LARGEST_FILE = 2**20  # bytes of a tracked file outside workbench/assets
 

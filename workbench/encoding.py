@@ -1,4 +1,4 @@
-"""What ``encode`` was asked for, the table its vectors go into, and the two ways of filling it: here or in workers."""
+"""What ``encode`` was asked for, the table its vectors go into, and the ways to fill it: here, in workers, in a run."""
 
 import copy
 import warnings
@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from workbench import processes
 from workbench.batching import SLICE
 from workbench.devices import default_devices, pick_device
 from workbench.errors import TruncationWarning
@@ -122,7 +123,9 @@ def fill_table(
     """
     first, inverse = unique(rows)
     distinct = rows if len(first) == len(rows) else [rows[row] for row in first]
-    if pool is None:
+    if pool is None and processes.is_spread():
+        cut = _fill_spread(table, distinct, first, options, fill)
+    elif pool is None:
         cut = fill(table, distinct, first, options)
     else:
         cut = _fill_from_pool(table, distinct, first, options, pool, chunk_size)
@@ -186,6 +189,24 @@ def _fill_from_pool(
             cut[start:stop] = cut_here
             bar.update(stop - start)
             start = stop
+    return cut
+
+
+def _fill_spread(table: Table, texts: list[Any], places: IntArray, options: Options, fill: Any) -> _Cut:
+    """Work on this process's share of the texts, and write the results of all; returns which texts were cut."""
+    cut, quiet = np.zeros(len(texts), bool), replace(options, show=False)
+    where: torch.device | None = None
+
+    def work(part: list[Any]) -> tuple[Any, _Cut]:
+        nonlocal where
+        own = Table(len(part), None, table.to_tensor)
+        cut_here = fill(own, part, np.arange(len(part)), quiet)
+        where = own.data.device if table.to_tensor else None
+        return own.data.cpu() if table.to_tensor else own.data, cut_here
+
+    for place, (found, cut_here) in processes.map_spread(work, texts):
+        table.write(places[place], found.to(where) if table.to_tensor else found)
+        cut[place] = cut_here
     return cut
 
 

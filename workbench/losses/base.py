@@ -1,6 +1,6 @@
 """What every loss is: the columns and labels it takes, declared as data, and a pure function of embeddings."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 from workbench.losses.joined import joined
 from workbench.models.base import Features
 
-__all__ = ["LABELS", "Inputs", "Label", "Loss", "Metric", "gather", "metric_name", "needed"]
+__all__ = ["LABELS", "Inputs", "Label", "Loss", "Metric", "metric_name", "needed"]
 
 Metric = Callable[[Any, Any], Tensor]
 Label = Literal["none", "score", "binary", "class", "margin", "scores", "embedding", "grades"]
@@ -97,18 +97,3 @@ def needed(labels: Tensor | None, loss: Loss) -> Tensor:
     if labels is None:
         raise ValueError(f"{type(loss).__name__} needs labels; it takes {' or '.join(map(str, loss.inputs))}.")
     return labels
-
-
-def gather(tensors: Sequence[Tensor], across_devices: bool) -> tuple[list[Tensor], int]:
-    """Return the tensors of all processes, joined along rows, and where this process's rows begin in them.
-
-    Gradients flow back to the process that each row came from. Every process must have the same number of rows.
-    """
-    from torch import distributed
-
-    if not (across_devices and distributed.is_available() and distributed.is_initialized()):
-        return list(tensors), 0
-    from torch.distributed.nn.functional import all_gather
-
-    joined = [torch.cat(all_gather(tensor)) for tensor in tensors]  # type: ignore[no-untyped-call]
-    return joined, distributed.get_rank() * len(tensors[0])

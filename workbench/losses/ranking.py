@@ -10,9 +10,10 @@ from torch.nn.functional import cross_entropy, relu
 
 from workbench.devices import batch_to_device
 from workbench.errors import choose
-from workbench.losses.base import Inputs, Loss, Metric, gather, metric_name
+from workbench.losses.base import Inputs, Loss, Metric, metric_name
 from workbench.losses.gradcache import cached
 from workbench.models.base import Features
+from workbench.processes import gather
 from workbench.similarity import cos_sim, pairwise_cos_sim
 
 __all__ = [

@@ -3,7 +3,8 @@
 import json
 import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from workbench.errors import ModelFormatError
 from workbench.folders import load_state, read_entries, save_state
 from workbench.models.types import MODULE_TYPES, type_name
 
-__all__ = ["begin", "is_complete", "latest", "restore", "save_losses"]
+__all__ = ["begin", "holding", "is_complete", "latest", "restore", "save_losses"]
 
 _STATE = "trainer_state.json"  # what a checkpoint gets last
 _LOSSES = "losses"  # the folder of a checkpoint that holds what a loss itself has learned
@@ -48,6 +49,23 @@ def latest(output_dir: Path) -> Path:
             return steps[step]
         warnings.warn(f"{steps[step]} was not written to its end; an earlier checkpoint is taken.", stacklevel=3)
     raise ModelFormatError(f"{output_dir} holds no checkpoint that was written to its end; train without resuming.")
+
+
+@contextmanager
+def holding(model: nn.Module, state: Mapping[str, Any]) -> Iterator[None]:
+    """Have a model hold other values for its parameters for a while."""
+    owned = {name: value for name, value in model.named_parameters() if name in state}
+
+    def give(values: Mapping[str, Any]) -> None:
+        for name, value in values.items():
+            owner, _, last = name.rpartition(".")
+            setattr(model.get_submodule(owner), last, value)
+
+    give({name: nn.Parameter(state[name], requires_grad=False) for name in owned})
+    try:
+        yield
+    finally:
+        give(owned)
 
 
 def save_losses(folder: Path, own: Mapping[str, nn.Parameter]) -> None:

@@ -13,9 +13,10 @@ from workbench.models.base import Features, InputModule
 from workbench.tokens import TokenRows
 from workbench.training.columns import VALID_LABEL_COLUMNS
 
-__all__ = ["DATASET", "PairCollator", "Rows", "SentenceCollator", "TokenCache"]
+__all__ = ["COPY", "DATASET", "PairCollator", "Rows", "SentenceCollator", "TokenCache"]
 
 DATASET = "dataset_name"  # the column that says which data set a row is from
+COPY = "is_copy"  # the column that says that another process has the rows of this batch, too
 _CACHED = 2**26  # tokens kept across epochs: 256 MB
 
 _ByColumn = str | Mapping[str, Any] | None  # one value for all, by column, by data set, or by data set and column
@@ -35,12 +36,13 @@ class PairCollator:
     """Columns as lists, labels as a tensor: a cross-encoder's losses put the pairs together themselves."""
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        """Turn rows into {"features": columns, "labels", "dataset_name", "rows"}."""
+        """Turn rows into {"features": columns, "labels", "dataset_name", "is_copy", "rows"}."""
         columns = {name: [row[name] for row in rows] for name in rows[0]}
-        name = columns.pop(DATASET, [None])[0]
+        name, is_copy = columns.pop(DATASET, [None])[0], COPY in columns
+        columns.pop(COPY, None)
         labels = next((columns.pop(label) for label in VALID_LABEL_COLUMNS if label in columns), None)
         batch = {"features": self.features(columns, name), "labels": _tensor(labels), DATASET: name}
-        return {**batch, "rows": Rows(rows)}
+        return {**batch, COPY: is_copy, "rows": Rows(rows)}
 
     def features(self, columns: dict[str, list[Any]], dataset: str | None) -> list[Any]:
         """Return what the loss gets for each column."""

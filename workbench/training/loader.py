@@ -1,13 +1,14 @@
 """Data sets to batches: one data set or several end to end, each batch from one of them, in the order of a sampler."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch.utils.data import ConcatDataset, DataLoader, IterableDataset
+from torch.utils.data import BatchSampler, ConcatDataset, DataLoader, IterableDataset, SequentialSampler
 
+from workbench import processes
 from workbench.errors import choose
-from workbench.training.collator import DATASET
+from workbench.training.collator import COPY, DATASET
 from workbench.training.columns import VALID_LABEL_COLUMNS
 from workbench.training.samplers import (
     DefaultBatchSampler,
@@ -17,7 +18,7 @@ from workbench.training.samplers import (
     RoundRobinBatchSampler,
 )
 
-__all__ = ["NamedDatasets", "is_stream", "loader"]
+__all__ = ["NamedDatasets", "Shares", "is_stream", "loader"]
 
 _SAMPLERS: dict[str, Any] = {
     "batch_sampler": DefaultBatchSampler,
@@ -28,11 +29,11 @@ _TURNS: dict[str, Any] = {"proportional": ProportionalBatchSampler, "round_robin
 
 
 def loader(dataset: Any, size: int, drop_last: bool, args: Any, collate: Any, *, in_order: bool = False) -> Any:
-    """Return a ``DataLoader``.
+    """Return a ``DataLoader``; of several processes, each gets its share of every batch (of a stream, all of it).
 
     Args:
         dataset: a data set, a dict of them, or a stream.
-        size: rows in a batch.
+        size: rows in a batch of each process.
         drop_last: leave out batches that are not full.
         args: the training arguments: samplers, seeds, workers.
         collate: makes a batch of rows.
@@ -55,8 +56,10 @@ def loader(dataset: Any, size: int, drop_last: bool, args: Any, collate: Any, *,
     if any(map(is_stream, parts.values())):
         raise ValueError("Several streams cannot take turns here: join them with datasets.interleave_datasets.")
     joined = NamedDatasets(parts)
+    size *= processes.count()  # batches are planned for all processes together
     if in_order:
-        return DataLoader(joined, batch_size=size, drop_last=drop_last, **how)
+        plain = BatchSampler(SequentialSampler(joined), size, drop_last)
+        return DataLoader(joined, batch_sampler=Shares(plain, len(joined)), **how)
     for name, part in parts.items():
         if drop_last and len(part) < size:
             where = f"train_dataset[{name!r}]" if several else "train_dataset"
@@ -74,12 +77,38 @@ def loader(dataset: Any, size: int, drop_last: bool, args: Any, collate: Any, *,
     if several:
         turns = _chosen(args.multi_dataset_batch_sampler, _TURNS)
         batches = [turns(joined, batches, generator=torch.Generator().manual_seed(seed), seed=seed)]
-    return DataLoader(joined, batch_sampler=batches[0], **how)
+    return DataLoader(joined, batch_sampler=Shares(batches[0], len(joined)), **how)
 
 
 def is_stream(dataset: Any) -> bool:
     """Whether rows can only be read one after the other."""
     return isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__")
+
+
+class Shares(BatchSampler):
+    """Of each batch the share of this process, so that all of them together train on the batches of one.
+
+    Args:
+        batches: the sampler of all processes' batches; its ``unit`` says how many rows stay together, if any do.
+        rows: how many rows there are; copies of another process's rows are counted from their end, as -1, -2, …
+    """
+
+    def __init__(self, batches: Any, rows: int) -> None:
+        self.batches = batches
+        self.rows = rows
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch comes next."""
+        if callable(told := getattr(self.batches, "set_epoch", None)):
+            told(epoch)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for batch in self.batches:
+            mine, is_copy = processes.share(batch, getattr(self.batches, "unit", 1))
+            yield [row - self.rows * is_copy for row in mine]
 
 
 class NamedDatasets(ConcatDataset[Any]):
@@ -94,7 +123,9 @@ class NamedDatasets(ConcatDataset[Any]):
         self.names = list(parts)
 
     def __getitems__(self, rows: Sequence[int]) -> list[dict[str, Any]]:
-        """Return rows of one data set, read at once; those of several, one by one."""
+        """Return rows of one data set, read at once; those of several, one by one. See ``Shares`` for those below 0."""
+        copy = {COPY: True} if rows[0] < 0 else {}
+        rows = [row % len(self) for row in rows]
         place = next(place for place, end in enumerate(self.cumulative_sizes) if rows[0] < end)
         start = self.cumulative_sizes[place - 1] if place else 0
         if not all(start <= row < self.cumulative_sizes[place] for row in rows):
@@ -102,7 +133,7 @@ class NamedDatasets(ConcatDataset[Any]):
         dataset = self.datasets[place]
         local = [row - start for row in rows]
         found = dataset.__getitems__(local) if hasattr(dataset, "__getitems__") else [dataset[row] for row in local]
-        return [{**row, DATASET: self.names[place]} for row in found]
+        return [{**row, DATASET: self.names[place], **copy} for row in found]
 
 
 def _chosen(sampler: Any, table: dict[str, Any]) -> Any:

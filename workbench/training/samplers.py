@@ -49,7 +49,12 @@ class MultiDatasetBatchSamplers(StrEnum):
 
 
 class _Planned(BatchSampler):
-    """Batches by a plan that is made once for each epoch; its length is exact."""
+    """Batches by a plan that is made once for each epoch; its length is exact.
+
+    Processes that train together share the rows of each batch, ``unit`` rows at a time.
+    """
+
+    unit = 1
 
     def __init__(self, seed: int, generator: torch.Generator | None) -> None:
         self.seed = generator.initial_seed() if generator is not None else seed
@@ -178,6 +183,8 @@ class GroupByLabelBatchSampler(DefaultBatchSampler):
     waits for another epoch: the odd row of a label, and the rows of a label that outnumbers all others together.
     """
 
+    unit = _GROUP
+
     def __init__(self, dataset: Any, batch_size: int, *args: Any, **kwargs: Any) -> None:
         if batch_size < 2 * _GROUP:
             raise ValueError(f"batch_size is {batch_size}; group_by_label needs at least {2 * _GROUP}.")
@@ -238,6 +245,7 @@ class MultiDatasetDefaultBatchSampler(_Planned):
             raise ValueError(f"There are {len(dataset.datasets)} data sets and {len(batch_samplers)} batch samplers.")
         self.dataset = dataset
         self.batch_samplers = list(batch_samplers)
+        self.unit = max((getattr(sampler, "unit", 1) for sampler in batch_samplers), default=1)
 
     @property
     def batch_size(self) -> int:  # type: ignore[override]

@@ -4,21 +4,23 @@ import math
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import Trainer as HuggingFaceTrainer
 from transformers import TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput
 
+from workbench import processes
 from workbench.errors import ChoiceError, ModelFormatError, TrainingError, choose
 from workbench.models import Router
 from workbench.training import checkpoints
 from workbench.training.arguments import CrossEncoderTrainingArguments, SentenceTransformerTrainingArguments
-from workbench.training.collator import DATASET, PairCollator, SentenceCollator
+from workbench.training.collator import COPY, DATASET, PairCollator, Rows, SentenceCollator
 from workbench.training.columns import check_columns
 from workbench.training.loader import is_stream, loader
 
@@ -100,6 +102,8 @@ class Trainer(HuggingFaceTrainer):
             optimizer_cls_and_kwargs=optimizer_cls_and_kwargs,
             preprocess_logits_for_metrics=preprocess_logits_for_metrics,
         )
+        if self._is_sharded:  # blocks that go over to transformers by need do so before they are cut up
+            _ = [getattr(block, "auto_model", None) for block in self.model.modules()]
         self.model_accepts_loss_kwargs = False  # a batch's loss is a mean, to be divided by the accumulated batches
         self._make_losses()
         if data_collator is None:
@@ -180,8 +184,10 @@ class Trainer(HuggingFaceTrainer):
         loss = self._loss_for(inputs[DATASET])
         if loss.training != model.training:
             loss.train(model.training)
-        with _bound(loss, self.model, model):
+        with _bound(loss, self.model, model), processes.copying(inputs.get(COPY, False)):
             value = loss(inputs["features"], inputs["labels"])
+            if isinstance(rows := inputs.get("rows"), Rows):
+                value = value * processes.row_weight(len(rows.rows), value.device)
         return (value, {}) if return_outputs else value
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
@@ -193,7 +199,33 @@ class Trainer(HuggingFaceTrainer):
                 f"The loss is {value.item()} at step {self.state.global_step + 1}. Lower the learning rate, give the "
                 f"loss a lower scale, or train without fp16; look at this batch, whose rows begin with: {rows}"
             )
+        if self.accelerator.sync_gradients:  # the last batch before a step of the optimizer
+            processes.average_gradients(self._replicated())
         return value
+
+    def _wrap_model(self, model: Any, training: bool = True, dataloader: Any = None) -> Any:
+        """Leave the model unwrapped among several processes, unless it is sharded: ``training_step`` joins gradients.
+
+        A wrapper that does so at every backward pass would know neither what a loss itself learns nor when a cached
+        loss, which goes backward part by part, is done.
+        """
+        if training and self._is_sharded and (own := list(self._own_parameters())):
+            raise ValueError(
+                f"The loss itself learns ({', '.join(own[:3])} …), and FSDP and DeepSpeed take only what the model "
+                "learns. Start the run without them."
+            )
+        if training and processes.count() > 1 and not self._is_sharded:
+            model = self.accelerator.prepare_model(model, evaluation_mode=True)
+            processes.align([*self._replicated(), *self.model.buffers()])
+        return super()._wrap_model(model, training, dataloader)
+
+    @property
+    def _is_sharded(self) -> bool:
+        return bool(self.is_fsdp_enabled or self.is_deepspeed_enabled)
+
+    def _replicated(self) -> list[nn.Parameter]:
+        """All that is trained, where every process holds the whole of it."""
+        return [] if self._is_sharded else [*self.model.parameters(), *self._own_parameters().values()]
 
     def prediction_step(
         self, model: Any, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: list[str] | None = None
@@ -211,18 +243,27 @@ class Trainer(HuggingFaceTrainer):
         if self.train_dataset is None:
             raise ValueError("There is nothing to train on: give train_dataset.")
         size, drop = self._train_batch_size, self.args.dataloader_drop_last
-        return self.accelerator.prepare(loader(self.train_dataset, size, drop, self.args, self.data_collator))
+        return self._placed(loader(self.train_dataset, size, drop, self.args, self.data_collator))
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
         """Return batches of evaluation data, in order."""
         named = {eval_dataset: self.eval_dataset[eval_dataset]} if isinstance(eval_dataset, str) else None
         dataset = named or (self.eval_dataset if eval_dataset is None else _as_datasets(eval_dataset))
         made = loader(dataset, self.args.eval_batch_size, False, self.args, self.data_collator, in_order=True)
-        return self.accelerator.prepare(made)
+        return self._placed(made)
 
     def get_test_dataloader(self, test_dataset: Any) -> Any:
         """Return batches of test data, in order."""
         return self.get_eval_dataloader(test_dataset)
+
+    def _placed(self, made: Any) -> Any:
+        """A loader whose batches come on this process's device; accelerate shares out streams only."""
+        from accelerate.data_loader import prepare_data_loader  # type: ignore[import-untyped]
+
+        if is_stream(made.dataset):
+            return self.accelerator.prepare(made)
+        non_blocking = self.accelerator.non_blocking
+        return prepare_data_loader(made, self.accelerator.device, 1, 0, put_on_device=True, non_blocking=non_blocking)
 
     # ── evaluation ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -248,18 +289,21 @@ class Trainer(HuggingFaceTrainer):
         return output
 
     def _measured(self, prefix: str) -> dict[str, float]:
-        """What the evaluators say of the model as it is."""
+        """What the evaluators say of the model as it is; all processes share the work, and the first one writes."""
         metrics: dict[str, float] = {}
         training = self.model.training
         for evaluator in self.evaluators:
-            epoch, steps = self.state.epoch or 0, self.state.global_step
+            when = {"epoch": self.state.epoch or 0, "steps": self.state.global_step}
             folder = Path(self.args.output_dir) / "eval"
-            folder.mkdir(parents=True, exist_ok=True)
-            found = evaluator(self.model, output_path=str(folder), epoch=epoch, steps=steps)
+            if first := self.is_world_process_zero():
+                folder.mkdir(parents=True, exist_ok=True)
+            with nullcontext() if self._is_sharded else processes.spread():
+                found = evaluator(self.model, output_path=str(folder) if first else None, **when)
             found = found if isinstance(found, dict) else {getattr(evaluator, "name", "") or "evaluator": found}
             metrics |= {f"{prefix}_{name}": float(value) for name, value in found.items()}
         self.model.train(training)
-        return metrics
+        agreed: dict[str, float] = processes.agreed(metrics)
+        return agreed
 
     # ── checks before the first step ──────────────────────────────────────────────────────────────────────────────
 
@@ -322,7 +366,7 @@ class Trainer(HuggingFaceTrainer):
         self.accelerator.wait_for_everyone()
         try:
             super()._save_checkpoint(model, trial)
-        except (OSError, RuntimeError) as error:  # torch and safetensors report a full disk as RuntimeError
+        except (OSError, RuntimeError, SafetensorError) as error:  # a full disk, in the words of torch and safetensors
             shutil.rmtree(folder, ignore_errors=True)
             raise TrainingError(
                 f"The checkpoint {folder} could not be written ({error}). Free some space, or choose another "
@@ -330,9 +374,16 @@ class Trainer(HuggingFaceTrainer):
             ) from error
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
+        if not self.args.should_save:
+            return
         folder = Path(output_dir or self.args.output_dir)
-        self.model.save_pretrained(folder)
+        with checkpoints.holding(self.model, state_dict or {}):  # of a sharded model, the whole of it
+            self.model.save_pretrained(folder)
         checkpoints.save_losses(folder, self._own_parameters())
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        super()._save_rng_state(output_dir)
+        self.accelerator.wait_for_everyone()  # what comes next tells that the checkpoint is whole
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         checkpoints.restore(Path(resume_from_checkpoint), self.model, self._own_parameters())
