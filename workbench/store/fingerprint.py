@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from workbench.models.adapters import adapter_settings
+
 __all__ = ["model_fingerprint"]
 
 _PIECE = 2**24  # bytes hashed at a time, several at once
@@ -90,7 +92,7 @@ def _settings(model: nn.Module) -> list[Any]:
         if not own and "." not in name:  # a user's block
             own = {key: value for key, value in vars(module).items() if isinstance(value, (bool, int, float, str))}
             own.pop("training", None)
-        found.append([name, type(module).__qualname__, module.extra_repr(), own])
+        found.append([name, type(module).__qualname__, module.extra_repr(), own, *adapter_settings(module)])
         config: Any = getattr(module, "config", None)
         if hasattr(config, "to_dict") and id(config) not in configs:  # parts of one model share its configuration
             configs.add(id(config))
