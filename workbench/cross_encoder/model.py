@@ -15,7 +15,7 @@ from workbench import hub
 from workbench.batching import SLICE, outputs
 from workbench.devices import batch_to_device, pick_device, token_budget
 from workbench.encoding import Options, Parallel, Table, fill_table, warn_cut
-from workbench.errors import ModelFormatError
+from workbench.errors import ModelFormatError, choose
 from workbench.folders import inside, read_entries, read_json, write_atomically, write_json
 from workbench.models.adapters import Adaptable, base_folder, has_adapter
 from workbench.models.base import Features
@@ -149,6 +149,8 @@ class CrossEncoder(Pretrained, Parallel, Adaptable):
         pool: WorkerPool | None = None,
         chunk_size: int | None = None,
         device: str | torch.device | Sequence[str] | None = None,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
     ) -> Any:
         """Score pairs of texts. The result does not depend on how the pairs are batched.
 
@@ -165,6 +167,8 @@ class CrossEncoder(Pretrained, Parallel, Adaptable):
             pool: worker processes from ``start_multi_process_pool``.
             chunk_size: pairs sent to a worker at a time.
             device: where to run; a list of devices scores in one process per device.
+            prompt_name: none can be chosen: models that score pairs with prompts of their own are not read here.
+            prompt: put before the first text of every pair.
 
         Returns:
             float32 (pairs,) for one label, (pairs, labels) for several; without the first axis for a single pair.
@@ -175,6 +179,10 @@ class CrossEncoder(Pretrained, Parallel, Adaptable):
             WorkerError: a worker process raised or died.
         """
         pairs, single = as_pairs(sentences)
+        if prompt is None and prompt_name is not None:
+            choose("prompt name", prompt_name, {})
+        if prompt:
+            pairs = [(prompt + first, second) for first, second in pairs]
         with contextlib.ExitStack() as stack:
             if isinstance(device, (list, tuple)):
                 pool = stack.enter_context(self.start_multi_process_pool(list(device)))
