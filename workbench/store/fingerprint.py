@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from workbench.models.adapters import adapter_settings, is_adapted
 from workbench.models.bert import Bert, BertClassifier, usual_settings
 from workbench.models.transformer import Pretrained
 from workbench.tokens import Tokenized
@@ -99,7 +100,7 @@ def _settings(model: nn.Module) -> list[Any]:
         if not own and "." not in name:  # a user's block
             own = {key: value for key, value in vars(module).items() if isinstance(value, (bool, int, float, str))}
             own.pop("training", None)
-        found.append([name, type(module).__qualname__, module.extra_repr(), own])
+        found.append([name, type(module).__qualname__, module.extra_repr(), own, *adapter_settings(module)])
         config: Any = None if isinstance(module, Pretrained) else getattr(module, "config", None)
         if hasattr(config, "to_dict") and id(config) not in configs:  # parts of one model share its configuration
             configs.add(id(config))
@@ -111,7 +112,7 @@ def _usual_bert(module: nn.Module) -> dict[str, Any] | None:
     """Settings of a BERT that is computed without transformers, or could be: the vectors are the same."""
     if isinstance(module, (Bert, BertClassifier)):
         return usual_settings(module.saved)
-    if type(module).__name__ not in ("BertModel", "BertForSequenceClassification") or hasattr(module, "peft_config"):
+    if type(module).__name__ not in ("BertModel", "BertForSequenceClassification") or is_adapted(module):
         return None
     return usual_settings(module.config.to_dict())  # type: ignore[operator,union-attr]
 
