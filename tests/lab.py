@@ -53,6 +53,8 @@ class Lab:
             kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
             code = [nbformat.v4.new_code_cell(cell) for cell in cells]
             notebook = nbformat.v4.new_notebook(cells=code, metadata={"kernelspec": kernel})
+        themes = self.folder / ".settings" / "@jupyterlab" / "apputils-extension" / "themes.jupyterlab-settings"
+        themes.unlink(missing_ok=True)  # a test may have left the dark one
         nbformat.write(notebook, self.folder / f"{name}.ipynb")
         problems, page = [], self.browser.new_page(viewport={"width": width, "height": height})
         page.set_default_timeout(PATIENCE)
@@ -75,7 +77,7 @@ def ask(page, code):
 def go_dark(page):
     """Switch JupyterLab to its dark theme, and wait until it is there."""
     page.evaluate("window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})")
-    page.wait_for_selector("body[data-jp-theme-light=false]")
+    page.wait_for_selector("body[data-jp-theme-light=false]", state="attached")
     page.wait_for_selector("#jupyterlab-splash", state="detached")
 
 

@@ -76,6 +76,7 @@ def test_a_table_is_uploaded_encoded_and_looked_at(lab):
         panel.get_by_label("Dimensions").fill("32")
         panel.get_by_label("Dimensions").press("Tab")
         panel.get_by_label("Precision").select_option("ubinary")
+        assert ask(page, "print(panel.model, panel.truncate_dim, panel.precision)") == "starter 32 ubinary"
         panel.get_by_role("button", name="Run").press("Enter")
         expect(panel.locator(".wb-status")).to_contain_text("with starter, 32 dimensions")
         assert (
