@@ -5,11 +5,16 @@ from typing import TYPE_CHECKING
 from workbench._lazy import lazy
 
 if TYPE_CHECKING:
-    from widgets._figures import cluster_order, similarity_figure
+    from widgets._data import as_frame
+    from widgets._figures import cluster_order, comparison_figure, similarity_figure
+    from widgets.encode import EncodePanel
     from widgets.heatmap import HeatmapPanel
 
-__all__ = ["HeatmapPanel", "cluster_order", "similarity_figure"]
+__all__ = ["EncodePanel", "HeatmapPanel", "as_frame", "cluster_order", "comparison_figure", "similarity_figure"]
 
-_HOMES = {"HeatmapPanel": "heatmap", "cluster_order": "_figures", "similarity_figure": "_figures"}
+_HOMES = {
+    "EncodePanel": "encode", "HeatmapPanel": "heatmap", "as_frame": "_data", "cluster_order": "_figures",
+    "comparison_figure": "_figures", "similarity_figure": "_figures",
+}  # fmt: skip
 
 __getattr__, __dir__ = lazy(__name__, _HOMES)
