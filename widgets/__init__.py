@@ -5,11 +5,20 @@ from typing import TYPE_CHECKING
 from workbench._lazy import lazy
 
 if TYPE_CHECKING:
+    from widgets._data import as_frame
     from widgets._figures import cluster_order, similarity_figure
+    from widgets._map_figure import Groups, map_figure
+    from widgets.explorer import Explorer, ExplorerPanel
     from widgets.heatmap import HeatmapPanel
 
-__all__ = ["HeatmapPanel", "cluster_order", "similarity_figure"]
+__all__ = [
+    "Explorer", "ExplorerPanel", "Groups", "HeatmapPanel", "as_frame", "cluster_order", "map_figure",
+    "similarity_figure",
+]  # fmt: skip
 
-_HOMES = {"HeatmapPanel": "heatmap", "cluster_order": "_figures", "similarity_figure": "_figures"}
+_HOMES = {
+    "HeatmapPanel": "heatmap", "cluster_order": "_figures", "similarity_figure": "_figures", "as_frame": "_data",
+    "Explorer": "explorer", "ExplorerPanel": "explorer", "Groups": "_map_figure", "map_figure": "_map_figure",
+}  # fmt: skip
 
 __getattr__, __dir__ = lazy(__name__, _HOMES)
