@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import anywidget
 import numpy as np
 import numpy.typing as npt
 import plotly.graph_objects as go
@@ -10,9 +11,21 @@ import traitlets as tr
 
 from widgets._theme import INK
 
-__all__ = ["LiveMap"]
+__all__ = ["LiveMap", "Widener"]
 
 _RING = "#d1242f"
+
+
+class Widener(anywidget.AnyWidget):
+    """Lets figures beside it follow the width of the page: a live figure is drawn before it knows how wide it may be."""
+
+    _esm = """
+    export default { render({ el }) {
+        const observer = new ResizeObserver(() => window.dispatchEvent(new Event("resize")));
+        observer.observe(el);
+        return () => observer.disconnect();
+    } };
+    """
 
 
 class LiveMap(go.FigureWidget):
@@ -41,7 +54,7 @@ class LiveMap(go.FigureWidget):
         self._rows = [np.asarray(trace.customdata, np.int64) for trace in figure.data]
         self._inside: list[npt.NDArray[np.int64]] = []
         self.update_layout(dragmode="lasso", modebar_remove=["zoomin", "zoomout", "autoscale", "sendcharttocloud"])
-        self._config = {"displaylogo": False, "scrollZoom": True}
+        self._config = {"displaylogo": False, "responsive": True}
         for rows, trace in zip(self._rows, self.data, strict=False):
             trace.on_selection(lambda trace, points, selector, rows=rows: self._inside.append(rows[points.point_inds]))
             trace.on_click(lambda trace, points, state, rows=rows: _each(clicked, rows[points.point_inds]))

@@ -124,7 +124,7 @@ def map_figure(
                 xanchor="left", yanchor="bottom", showarrow=False, font_size=13, name="map",
             )  # fmt: skip
     named = any("title" in axis for axis in axes.values())
-    top, bottom = 76 + 22 * (len(maps) > 1), 24 * -(-len(parts) // 3) + 16 + 24 * named
+    top, bottom = 62 + 22 * (len(maps) > 1), 20 * -(-len(parts) // 3) + 14 + 24 * named
     head = f"<b>{_finding(groups, kept)}</b><br><span style='font-size:13px'>{_badge(maps, number, total)}</span>"
     margin = {"l": 8 + 20 * named, "r": 8, "t": top, "b": bottom}
     figure.update_layout(layout(head, _HEIGHT + top + bottom, margin), **axes, legend={

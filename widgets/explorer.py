@@ -12,7 +12,7 @@ import traitlets as tr
 from widgets._data import same
 from widgets._exploration import PARTS, Exploration, cluster_rows, gather, is_vectors, lay_out
 from widgets._explorer_code import explorer_code
-from widgets._live_map import LiveMap
+from widgets._live_map import LiveMap, Widener
 from widgets._map_figure import Groups
 from widgets._parts import styled
 from widgets._pickers import DataPanel, Model, ModelPicker, model_name
@@ -41,6 +41,7 @@ _LINKAGES = ("ward", "average", "complete", "single")
 _KNOBS = {"projection": _MAPS, "clustering": _CLUSTERS}
 _LISTS = ("Selection", "Nearest", "Outliers", "Duplicates")
 _LISTED, _OFFERED = 20, 60  # rows of a list, groups of the menu
+_NO_GROUP = -2
 _SOURCE = ("data", "column", "model", "embeddings", "after", "most", "seed")  # what vectors are made of
 
 
@@ -286,13 +287,14 @@ class ExplorerPanel(DataPanel):
     def _build_tools(self) -> None:
         self._map: Any = None  # the LiveMap that is shown
         self._next: Any = None
+        self._widener = Widener()
         self._near: tuple[str, pd.DataFrame] | None = None
         self._search = widgets.Text(
             description="Search", placeholder="words, then Enter", continuous_update=False, tooltip="Rings the nearest"
         )
-        self._picker = widgets.Dropdown(description="Select")
+        self._picker = widgets.Dropdown(description="Select", options=[("a group …", _NO_GROUP)])
         clear = widgets.Button(description="Clear", tooltip="Select nothing, and take the rings away")
-        self._lists = widgets.ToggleButtons(options=_LISTS)
+        self._lists = styled(widgets.ToggleButtons(options=_LISTS), "wb-lists")
         self._list = styled(widgets.HTML(), "wb-list")
         self._search.observe(lambda change: self._on_search(change["new"]), "value")
         self._picker.observe(lambda change: self._on_pick(change["new"]), "value")
@@ -303,7 +305,7 @@ class ExplorerPanel(DataPanel):
     def _views(self, result: Any) -> list[widgets.Widget]:
         live = LiveMap(result.figure(), self._on_held, self._on_click)
         self._next = styled(live, "wb-figure")
-        return [self._tools, live, self._lists, self._list]
+        return [self._tools, live, self._widener, self._lists, self._list]
 
     @tr.observe("result")
     def _take_result(self, change: Any) -> None:
@@ -314,7 +316,7 @@ class ExplorerPanel(DataPanel):
         self._map, self._near = self._next, None
         names = [(cut(name, 44), code) for code, name in enumerate(new.groups.names[:_OFFERED])]
         none = [(f"no {new.groups.what}", -1)] if (new.groups.codes < 0).any() else []
-        self.fill(self._picker, [("a group …", None), *names, *none], None)
+        self.fill(self._picker, [("a group …", _NO_GROUP), *names, *none], _NO_GROUP)
         if old is not None and old.data is new.data and np.array_equal(old.rows, new.rows):
             self._map.keep(self.selected or None)
         else:
@@ -330,15 +332,15 @@ class ExplorerPanel(DataPanel):
             self._write_list()
 
     def _on_held(self, rows: list[int] | None) -> None:
-        self.fill(self._picker, None, None)
+        self.fill(self._picker, None, _NO_GROUP)
         self.selected = rows or []
         self._map.keep(self.selected or None)  # also where nothing has changed, since the browser has drawn something
 
     def _on_click(self, row: int) -> None:
         self.neighbours(row)
 
-    def _on_pick(self, code: int | None) -> None:
-        if code is not None and not self._filling:
+    def _on_pick(self, code: int) -> None:
+        if code != _NO_GROUP and not self._filling:
             self.selected = self.result.rows[self.result.groups.rows(code)]
 
     def _on_search(self, query: str) -> None:
@@ -348,7 +350,7 @@ class ExplorerPanel(DataPanel):
 
     def _on_clear(self) -> None:
         self._near, self._search.value = None, ""
-        self.fill(self._picker, None, None)
+        self.fill(self._picker, None, _NO_GROUP)
         self.selected = []
         self._write_list()
 
