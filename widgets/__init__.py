@@ -6,18 +6,20 @@ from workbench._lazy import lazy
 
 if TYPE_CHECKING:
     from widgets._data import as_frame
-    from widgets._figures import cluster_order, similarity_figure
+    from widgets._figures import cluster_order, comparison_figure, similarity_figure
     from widgets._map_figure import Groups, map_figure
+    from widgets.encode import EncodePanel
     from widgets.explorer import Explorer, ExplorerPanel
     from widgets.heatmap import HeatmapPanel
 
 __all__ = [
-    "Explorer", "ExplorerPanel", "Groups", "HeatmapPanel", "as_frame", "cluster_order", "map_figure",
-    "similarity_figure",
+    "EncodePanel", "Explorer", "ExplorerPanel", "Groups", "HeatmapPanel", "as_frame", "cluster_order",
+    "comparison_figure", "map_figure", "similarity_figure",
 ]  # fmt: skip
 
 _HOMES = {
-    "HeatmapPanel": "heatmap", "cluster_order": "_figures", "similarity_figure": "_figures", "as_frame": "_data",
+    "EncodePanel": "encode", "HeatmapPanel": "heatmap", "as_frame": "_data", "cluster_order": "_figures",
+    "comparison_figure": "_figures", "similarity_figure": "_figures",
     "Explorer": "explorer", "ExplorerPanel": "explorer", "Groups": "_map_figure", "map_figure": "_map_figure",
 }  # fmt: skip
 
