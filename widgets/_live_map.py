@@ -17,7 +17,7 @@ _RING = "#d1242f"
 
 
 class Widener(anywidget.AnyWidget):
-    """Lets figures beside it follow the width of the page: a live figure is drawn before it knows how wide it may be."""
+    """Lets figures beside it follow the width of the page; a live one is drawn before it knows how wide it may be."""
 
     _esm = """
     export default { render({ el }) {

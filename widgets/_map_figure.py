@@ -161,7 +161,7 @@ def label_shifts(
         centre = round(min(max(x, wide / 2), max(width - wide / 2, wide / 2)) - x) + x
         start, end = centre - wide / 2, centre + wide / 2
         free = None
-        for step in (0, 1, -1, 2, -2, 3, -3, 4, -4):
+        for step in sorted(range(-7, 8), key=abs):
             level = y + step * (_LINE // 2 + 1)
             inside = _LINE / 2 <= level <= height - _LINE / 2
             if inside and all(right <= start or end <= left or abs(level - m) >= _LINE for left, right, m in taken):
