@@ -16,8 +16,8 @@ from widgets._map_figure import GL_FROM, hover_texts, label_shifts
 from widgets._theme import CATEGORIES, OTHER
 from workbench.clustering import Clusters
 from workbench.errors import ChoiceError, WorkbenchError
-from workbench.projection import Projection, neighbour_overlap
 from workbench.progress import track
+from workbench.projection import Projection, neighbour_overlap
 
 SUBJECTS = {
     "trains": ["train", "platform", "ticket", "seat", "station"],
@@ -212,7 +212,12 @@ def test_python_selects_rows_by_number_and_by_truth(panel, data):
 
 @pytest.mark.parametrize(
     ("rows", "message"),
-    [([60], "there are rows 0 to 59"), ([-1], "rows 0 to 59"), (["a"], "whole numbers"), ([True], "one for each of 60")],
+    [
+        ([60], "there are rows 0 to 59"),
+        ([-1], "rows 0 to 59"),
+        (["a"], "whole numbers"),
+        ([True], "one for each of 60"),
+    ],
 )
 def test_rows_that_are_not_there_are_refused(panel, rows, message):
     panel.selection = [1]
@@ -421,7 +426,9 @@ def test_the_code_runs_as_printed_and_makes_the_same_figure(tiny_folder, data, m
 def test_parameters_go_through_json_and_make_the_same_panel(data):
     words, vectors = Words(), Words().encode(data["message"])
     settings = {"projection": "pca", "clustering": "agglomerative", "clustering_settings": {"n_clusters": 4}}
-    panel = Explorer(data, "message", colour="subject", model=words, embeddings=vectors, after=words, seed=3, **settings)
+    panel = Explorer(
+        data, "message", colour="subject", model=words, embeddings=vectors, after=words, seed=3, **settings
+    )
     parameters = json.loads(json.dumps(panel.parameters))
     assert parameters["model"] == parameters["after"] == "Words"
     twin = ExplorerPanel.from_parameters(parameters, model=words, after=words)

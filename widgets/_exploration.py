@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,16 +24,9 @@ if TYPE_CHECKING:
     from workbench.projection import Projection
 
 __all__ = [
-    "PARTS",
-    "SHARED",
-    "Exploration",
-    "called",
-    "cluster_rows",
-    "cluster_settings",
-    "gather",
-    "is_vectors",
-    "lay_out",
-]
+    "PARTS", "SHARED", "Exploration", "called", "cluster_rows", "cluster_settings", "gather", "is_vectors", "lay_out",
+    "may_learn",
+]  # fmt: skip
 
 _Rows = npt.NDArray[np.int64]
 
@@ -255,6 +249,11 @@ def _vectors(source: Any, texts: list[str], rows: _Rows, total: int, what: str) 
     if len(matrix) != total:
         raise WorkbenchError(f"{what} have {count(len(matrix))} rows, the data {count(total)}; expected one for each.")
     return matrix if len(rows) == total else matrix[rows], "unknown"
+
+
+def may_learn(source: Any) -> bool:
+    """Whether it may give other vectors than before: a model that is an object or a folder."""
+    return source is not None and not is_vectors(source) and (not isinstance(source, str) or Path(source).is_dir())
 
 
 def called(source: Any) -> str:

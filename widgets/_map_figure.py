@@ -140,7 +140,7 @@ def hover_texts(texts: Sequence[str]) -> npt.NDArray[np.object_]:
     if width < _NARROWEST:
         return np.empty(0, dtype=object)
     found = np.empty(len(texts), dtype=object)
-    found[:] = ["<br>".join(map(in_figure, wrap(text, 60, -(-width // 60)))) for text in texts]
+    found[:] = ["<br>".join(map(in_figure, wrap(text, 60, width // 60))) for text in texts]
     return found
 
 

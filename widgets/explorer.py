@@ -10,7 +10,7 @@ import numpy as np
 import traitlets as tr
 
 from widgets._data import same
-from widgets._exploration import PARTS, Exploration, cluster_rows, gather, is_vectors, lay_out
+from widgets._exploration import PARTS, Exploration, cluster_rows, gather, is_vectors, lay_out, may_learn
 from widgets._explorer_code import explorer_code
 from widgets._live_map import LiveMap, Widener
 from widgets._map_figure import Groups
@@ -406,9 +406,8 @@ class ExplorerPanel(DataPanel):
         def kept(*names: str) -> bool:
             return old is not None and all(same(inputs[name], shown[name]) for name in names)
 
-        # A model that is an object or a folder may have learned something since.
-        models = [inputs["model"] if inputs["embeddings"] is None else "", inputs["after"] or ""]
-        source = all(isinstance(model, str) and not Path(model).is_dir() for model in models) and kept(*_SOURCE)
+        models = [inputs["after"], *[inputs["model"]] * (inputs["embeddings"] is None)]
+        source = kept(*_SOURCE) and not any(may_learn(model) for model in models)
         parts = {name: getattr(old, name) for name in PARTS} if source else gather(inputs)
         way, knobs, seed = inputs["clustering"], inputs["clustering_settings"], inputs["seed"]
         same_clusters = source and kept("clustering", "clustering_settings")
