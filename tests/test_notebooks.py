@@ -181,9 +181,9 @@ def test_the_map_groups_texts_by_their_subject(execute):
     assert 0.8 < results["trustworthiness"] <= 1
     assert set(results["nearest"]) == {"trains"}
     assert 0.1 < results["nearest kept"] < 0.9
-    assert "trains" in printed(cells["topics"]) or "train" in printed(cells["topics"])
-    for figure in ("colour", "after"):
-        assert "application/vnd.plotly.v1+json" in cells[figure].outputs[-1]["data"]
+    assert "train" in printed(cells["topics"])
+    for panel in ("map", "after"):
+        assert "application/vnd.jupyter.widget-view+json" in cells[panel].outputs[-1]["data"]
 
 
 def test_fewer_bytes_find_less_and_scoring_again_wins_back(execute):
