@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
@@ -10,42 +9,27 @@ import numpy as np
 import traitlets as tr
 
 from widgets._data import same
-from widgets._exploration import PARTS, Exploration, cluster_rows, gather, is_vectors, lay_out, may_learn
+from widgets._exploration import PARTS, Exploration, cluster_rows, gather, lay_out, may_learn
 from widgets._explorer_code import explorer_code
+from widgets._explorer_form import ExplorerForm
 from widgets._live_map import LiveMap, Widener
 from widgets._map_figure import Groups
 from widgets._parts import styled
-from widgets._pickers import DataPanel, Model, ModelPicker, model_name
 from widgets._theme import count, cut, in_html, table
-from workbench.errors import WorkbenchError, choose
-from workbench.vectors import as_matrix
+from workbench.errors import WorkbenchError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["Explorer", "ExplorerPanel"]
 
-# What can be set of each map and each way to cluster, with its default; 0 leaves the choice to the method.
-_MAPS: dict[str, dict[str, Any]] = {
-    "umap": {"n_neighbors": 15, "min_dist": 0.1},
-    "pca": {},
-    "tsne": {"perplexity": 30.0},
-}
-_CLUSTERS: dict[str, dict[str, Any]] = {
-    "kmeans": {"n_clusters": 8},
-    "agglomerative": {"n_clusters": 8, "distance_threshold": 0.0, "linkage": "ward"},
-    "communities": {"threshold": 0.75, "min_community_size": 10},
-    "hdbscan": {"min_cluster_size": 10, "min_samples": 0},
-}
-_LINKAGES = ("ward", "average", "complete", "single")
-_KNOBS = {"projection": _MAPS, "clustering": _CLUSTERS}
 _LISTS = ("Selection", "Nearest", "Outliers", "Duplicates")
 _LISTED, _OFFERED = 20, 60  # rows of a list, groups of the menu
 _NO_GROUP = -2
 _SOURCE = ("data", "column", "model", "embeddings", "after", "most", "seed")  # what vectors are made of
 
 
-class ExplorerPanel(DataPanel):
+class ExplorerPanel(ExplorerForm):
     """Lay up to 100,000 texts out on a map, and ask it: what groups there are, what is near, what stands alone.
 
     Args:
@@ -73,25 +57,8 @@ class ExplorerPanel(DataPanel):
     title = "Explorer"
     purpose = "See your texts as a map: which belong together, what they are about, and which stand alone."
     first_step = "Choose data above, or pass some: Explorer(df, text='message'). Then press Run."
-    inputs = (
-        "data", "column", "colour", "model", "embeddings", "after", "linked",
-        "projection", "projection_settings", "clustering", "clustering_settings", "most", "seed",
-    )  # fmt: skip
-    live = ("colour",)
-    columns = ("column", "colour")
     example = {"data": "questions"}  # noqa: RUF012 - the base class declares it as a class variable
 
-    colour = tr.Unicode("")
-    model = Model("starter")
-    embeddings = tr.Any(None)
-    after = tr.Any(None)
-    linked = tr.Bool(True)
-    projection = tr.Unicode("umap")
-    projection_settings = tr.Dict()
-    clustering = tr.Unicode("kmeans")
-    clustering_settings = tr.Dict()
-    most = tr.Int(100_000, min=2)
-    seed = tr.Int(0, min=0)
     selected = tr.Any()
 
     def __init__(
@@ -139,6 +106,10 @@ class ExplorerPanel(DataPanel):
             wanted = np.intersect1d(np.flatnonzero(wanted), self.result.rows)
         self.selected = wanted
 
+    @tr.default("selected")
+    def _nothing(self) -> list[int]:
+        return []
+
     @tr.validate("selected")
     def _check_selected(self, proposal: Any) -> list[int]:
         rows = np.asarray(proposal["value"])
@@ -170,121 +141,10 @@ class ExplorerPanel(DataPanel):
         frame: pd.DataFrame = self._need().duplicates(threshold)
         return frame
 
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """The inputs as values that JSON can hold; vectors that were given as an object are lists of numbers."""
-        values = super().parameters
-        for name in ("embeddings", "after"):
-            source = values[name]
-            if source is not None and not isinstance(source, str):
-                values[name] = as_matrix(source).tolist() if is_vectors(source) else model_name(source)
-        return values
-
-    # Inputs, from Python and from the form.
-
-    @tr.default("selected")
-    def _nothing(self) -> list[int]:
-        return []
-
-    @tr.validate("embeddings", "after")
-    def _check_vectors(self, proposal: Any) -> Any:
-        name, value = proposal["trait"].name, proposal["value"]
-        value = str(value) if isinstance(value, Path) else value
-        if value is None or isinstance(value, str) or not is_vectors(value):
-            if name == "embeddings" and value is not None and not is_vectors(value):
-                raise WorkbenchError("embeddings are vectors or the path of an .npy file; a model goes into model=.")
-            return value
-        as_matrix(value, name=name)
-        return value
-
-    @tr.validate("colour")
-    def _check_colour(self, proposal: Any) -> str:
-        name: str = proposal["value"]
-        if name:
-            choose("column", name, {} if self._frame is None else dict.fromkeys(self._frame.columns))
-        return name
-
-    @tr.validate("projection", "clustering")
-    def _check_method(self, proposal: Any) -> str:
-        choose(proposal["trait"].name, proposal["value"], _KNOBS[proposal["trait"].name])
-        return str(proposal["value"])
-
-    @tr.validate("projection_settings", "clustering_settings")
-    def _check_settings(self, proposal: Any) -> dict[str, Any]:
-        """Take the settings that differ from their default, and numbers as what they are."""
-        method = proposal["trait"].name.removesuffix("_settings")
-        known = _KNOBS[method][getattr(self, method)]
-        settings = {}
-        for name, value in proposal["value"].items():
-            default = choose(f"setting of {getattr(self, method)}", name, known)
-            number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if name == "linkage":
-                choose("linkage", value, dict.fromkeys(_LINKAGES))
-            elif not number or (isinstance(default, int) and value != int(value)):
-                raise WorkbenchError(f"{name} is {value!r}; expected a {'whole ' * isinstance(default, int)}number.")
-            if value != default:
-                settings[name] = type(default)(value)
-        return settings
-
-    @tr.observe("projection", "clustering")
-    def _take_method(self, change: Any) -> None:
-        """A method brings its own settings."""
-        self.set_trait(f"{change['name']}_settings", {})
-        self._turn_knobs(change["name"])
-
-    @tr.observe("projection_settings", "clustering_settings")
-    def _take_settings(self, change: Any) -> None:
-        self._turn_knobs(change["name"].removesuffix("_settings"))
-
-    @tr.observe("data")
-    def _take_data(self, change: Any) -> None:
-        super()._take_data(change)
-        columns = [] if self._frame is None else list(self._frame.columns)
-        if self.colour not in columns:
-            self.colour = ""
-        self.fill(self._colours, [("cluster", ""), *((cut(name, 40), name) for name in columns)], self.colour)
-
-    def _turn_knobs(self, name: str) -> None:
-        """Show the settings of a method, with their values."""
-        trait = f"{name}_settings"
-        controls = []
-        for knob, default in _KNOBS[name][getattr(self, name)].items():
-            value = getattr(self, trait).get(knob, default)
-            kind = {str: widgets.Dropdown, int: widgets.IntText, float: widgets.FloatText}[type(default)]
-            options = {"options": _LINKAGES} if kind is widgets.Dropdown else {}
-            control = kind(value=value, description=knob.replace("_", " "), **options)
-            control.observe(
-                lambda change, knob=knob: self.pick(trait, {**getattr(self, trait), knob: change["new"]}), "value"
-            )
-            controls.append(control)
-        self._knobs[name].children = controls
-
-    def _controls(self) -> tuple[list[widgets.Widget], list[widgets.Widget]]:
-        (sets, columns, upload), paths = self._data_controls()
-        self._models = ModelPicker(self)
-        self._colours = widgets.Dropdown(description="Colour by", options=[("cluster", "")])
-        maps = widgets.Dropdown(description="Map", options=[("UMAP", "umap"), ("PCA", "pca"), ("t-SNE", "tsne")])
-        ways = widgets.Dropdown(description="Clusters", options=list(_CLUSTERS))
-        self._knobs = {name: styled(widgets.HBox(), "wb-form") for name in _KNOBS}
-        after = widgets.Text(description="Compare with: another model, or .npy file", continuous_update=False)
-        pairs = widgets.Dropdown(
-            description="Two maps", options=[("share their places", True), ("side by side", False)]
-        )
-        most = widgets.BoundedIntText(description="Most rows", min=2, max=10**9)
-        seed = widgets.BoundedIntText(description="Seed", min=0, max=2**31)
-        links = {"colour": self._colours, "projection": maps, "clustering": ways, "linked": pairs}
-        for name, control in (links | {"most": most, "seed": seed}).items():
-            tr.link((self, name), (control, "value"))
-        after.observe(lambda change: self.pick("after", change["new"].strip() or None), "value")
-        for name in _KNOBS:
-            self._turn_knobs(name)
-        self._build_tools()
-        shown = [sets, columns, self._models.menu, maps, ways, self._colours]
-        return shown, [*self._knobs.values(), self._models.other, after, pairs, most, seed, upload, *paths]
-
     # What answers to the mouse, and to the keyboard.
 
-    def _build_tools(self) -> None:
+    def _controls(self) -> tuple[list[widgets.Widget], list[widgets.Widget]]:
+        controls = super()._controls()
         self._map: Any = None  # the LiveMap that is shown
         self._next: Any = None
         self._widener = Widener()
@@ -301,6 +161,7 @@ class ExplorerPanel(DataPanel):
         self._lists.observe(lambda change: self._write_list(), "value")
         clear.on_click(lambda button: self._on_clear())
         self._tools = styled(widgets.HBox([self._search, self._picker, clear]), "wb-form")
+        return controls
 
     def _views(self, result: Any) -> list[widgets.Widget]:
         live = LiveMap(result.figure(), self._on_held, self._on_click)
