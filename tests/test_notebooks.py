@@ -28,6 +28,7 @@ ENCODE = {"data": "data/paraphrases.csv", "column": "text", "widths": [100, 5]}
 PAIRS = {"data": "data/english_german.csv", "columns": ["english", "german"], "rows": 12, "scale": 1.0}
 SEARCH = {"language": "german", "top": 5, "closer": 40, "rows": 1000, "seed": 1}
 MINING = {"margin": "distance", "negatives": 1, "relative_margin": 0.1}
+GROUPS = {"data": "data/questions.csv", "rows": 200, "clusters": 6, "projection": "pca", "query": "seed in the garden"}
 FEWER = {"k": 5, "recall": 0.9, "rescore_multiplier": 2}
 RUNS = {
     "00_quickstart.ipynb": {"its own": {}, "others": OWN},
@@ -35,6 +36,7 @@ RUNS = {
     "02_similarity.ipynb": {"its own": {}, "others": PAIRS},
     "03_search.ipynb": {"its own": {}, "others": SEARCH},
     "06_mining.ipynb": {"its own": {}, "others": MINING},
+    "07_explore_clusters.ipynb": {"its own": {}, "others": GROUPS},
     "08_quantization.ipynb": {"its own": {}, "others": FEWER},
 }
 
@@ -170,6 +172,18 @@ def test_mining_finds_what_was_hidden(execute):
     assert false["with a margin"] < 0.1 * triplets["with a margin"]
     assert results["dropped"]["relative_margin"] > 100
     assert "relative_margin dropped" in printed(cells["hard-margin"])
+
+
+def test_the_map_groups_texts_by_their_subject(execute):
+    cells, results, _ = execute("07_explore_clusters.ipynb", {})
+    assert (results["texts"], results["clusters"], results["method"]) == (1000, 12, "umap")
+    assert results["purity"] > results["guess"] + 0.4
+    assert 0.8 < results["trustworthiness"] <= 1
+    assert set(results["nearest"]) == {"trains"}
+    assert 0.1 < results["nearest kept"] < 0.9
+    assert "train" in printed(cells["topics"])
+    for panel in ("map", "after"):
+        assert "application/vnd.jupyter.widget-view+json" in cells[panel].outputs[-1]["data"]
 
 
 def test_fewer_bytes_find_less_and_scoring_again_wins_back(execute):

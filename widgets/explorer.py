@@ -1,0 +1,294 @@
+"""The explorer: your texts as a map, with clusters, search, outliers, duplicates, and rows held by a lasso."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets as widgets
+import numpy as np
+import traitlets as tr
+
+from widgets._data import same
+from widgets._exploration import PARTS, Exploration, cluster_rows, gather, lay_out, may_learn
+from widgets._explorer_code import explorer_code
+from widgets._explorer_form import ExplorerForm
+from widgets._live_map import LiveMap, Widener
+from widgets._map_figure import Groups
+from widgets._parts import styled
+from widgets._theme import count, cut, in_html, table
+from workbench.errors import WorkbenchError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Explorer", "ExplorerPanel"]
+
+_LISTS = ("Selection", "Nearest", "Outliers", "Duplicates")
+_LISTED, _OFFERED = 20, 60  # rows of a list, groups of the menu
+_NO_GROUP = -2
+_SOURCE = ("data", "column", "model", "embeddings", "after", "most", "seed")  # what vectors are made of
+
+
+class ExplorerPanel(ExplorerForm):
+    """Lay up to 100,000 texts out on a map, and ask it: what groups there are, what is near, what stands alone.
+
+    Args:
+        data: a DataFrame, a ``datasets.Dataset``, a list of texts or records, the path of a CSV, TSV, JSONL or Parquet
+            file, or the name of a bundled set.
+        text: the column that holds the texts; "" takes the one with the longest. Also called ``column``.
+        colour: a column to colour by; "" colours by cluster.
+        model: name or folder of a model, or an object with ``encode(texts)``.
+        embeddings: one vector for each row, or the path of an ``.npy`` file of them; None lets the model make them.
+        after: a second model, or second embeddings, for a second map of the same rows.
+        linked: whether the second map shares the places of the first, so that one sees what has moved.
+        projection: "umap", "pca" or "tsne".
+        projection_settings: of the map, such as ``{"n_neighbors": 30}``.
+        clustering: "kmeans", "agglomerative", "communities" or "hdbscan".
+        clustering_settings: of the clusters, such as ``{"n_clusters": 12}``.
+        most: rows to show at most; of more, a random sample is taken.
+        seed: of the sample, the map and the clusters.
+        report: show figure and table in place of controls; None asks the environment variable ``WORKBENCH_REPORT``.
+
+    Attributes:
+        selected: the rows of the data that are selected, as numbers from 0; empty for none.
+        selection: the same rows as a DataFrame; rows, or one True or False for each row, can be assigned.
+    """
+
+    title = "Explorer"
+    purpose = "See your texts as a map: which belong together, what they are about, and which stand alone."
+    first_step = "Choose data above, or pass some: Explorer(df, text='message'). Then press Run."
+    example = {"data": "questions"}  # noqa: RUF012 - the base class declares it as a class variable
+
+    selected = tr.Any()
+
+    def __init__(
+        self,
+        data: Any = None,
+        text: str = "",
+        *,
+        column: str = "",
+        colour: str = "",
+        model: Any = "starter",
+        embeddings: Any = None,
+        after: Any = None,
+        linked: bool = True,
+        projection: str = "umap",
+        projection_settings: Mapping[str, Any] | None = None,
+        clustering: str = "kmeans",
+        clustering_settings: Mapping[str, Any] | None = None,
+        most: int = 100_000,
+        seed: int = 0,
+        report: bool | None = None,
+    ) -> None:
+        given = {"data": data} if data is not None else {}
+        picked = {"column": column or text} if column or text else {}
+        super().__init__(
+            report=report, **given, **picked, colour=colour, model=model, embeddings=embeddings, after=after,
+            linked=linked, projection=projection, projection_settings=dict(projection_settings or {}),
+            clustering=clustering, clustering_settings=dict(clustering_settings or {}), most=most, seed=seed,
+        )  # fmt: skip
+
+    # What was found.
+
+    @property
+    def selection(self) -> "pd.DataFrame":
+        """The rows that are selected, as ``to_frame`` has them; assign rows, or one True or False for each row."""
+        places = np.searchsorted(self._need().rows, self.selected)
+        frame: pd.DataFrame = self.result.frame().iloc[places]
+        return frame
+
+    @selection.setter
+    def selection(self, rows: Any) -> None:
+        wanted, total = np.asarray(rows), len(self._need().data)
+        if wanted.dtype == bool:
+            if wanted.shape != (total,):
+                raise WorkbenchError(f"Got {wanted.shape} times True or False; expected one for each of {total} rows.")
+            wanted = np.intersect1d(np.flatnonzero(wanted), self.result.rows)
+        self.selected = wanted
+
+    @tr.default("selected")
+    def _nothing(self) -> list[int]:
+        return []
+
+    @tr.validate("selected")
+    def _check_selected(self, proposal: Any) -> list[int]:
+        rows = np.asarray(proposal["value"])
+        if not rows.size:
+            return []
+        if rows.ndim != 1 or rows.dtype.kind not in "iu":
+            raise WorkbenchError(f"Rows are whole numbers from 0, such as [3, 5]; got {cut(repr(rows), 60)}.")
+        for missing in np.setdiff1d(rows, self._need().rows)[:1]:
+            self.result.place(int(missing))  # says why it cannot be selected
+        return [int(row) for row in np.unique(rows)]
+
+    def neighbours(self, row: int, k: int = 10) -> "pd.DataFrame":
+        """Show the k texts nearest to a row's in the space of the vectors, and return them with their similarity."""
+        near = self._need().neighbours(row, k)
+        own = self.result.texts[self.result.place(row)]
+        return self._point_at(f"Nearest to row {row}: {own}", near)
+
+    def find(self, query: str, k: int = 10) -> "pd.DataFrame":
+        """Show the k texts nearest to a query, with rings on the map, and return them with their similarity."""
+        return self._point_at(f"Nearest to “{query}”", self._need().find(query, k))
+
+    def outliers(self, k: int = 20) -> "pd.DataFrame":
+        """Return the k texts least like their 5 nearest, with the mean of these similarities."""
+        frame: pd.DataFrame = self._need().outliers(k)
+        return frame
+
+    def duplicates(self, threshold: float = 0.95) -> "pd.DataFrame":
+        """Return pairs of texts with a similarity of ``threshold`` or more, best first."""
+        frame: pd.DataFrame = self._need().duplicates(threshold)
+        return frame
+
+    # What answers to the mouse, and to the keyboard.
+
+    def _controls(self) -> tuple[list[widgets.Widget], list[widgets.Widget]]:
+        controls = super()._controls()
+        self._map: Any = None  # the LiveMap that is shown
+        self._next: Any = None
+        self._widener = Widener()
+        self._near: tuple[str, pd.DataFrame] | None = None
+        self._search = widgets.Text(
+            description="Search", placeholder="words, then Enter", continuous_update=False, tooltip="Rings the nearest"
+        )
+        self._picker = widgets.Dropdown(description="Select", options=[("a group …", _NO_GROUP)])
+        clear = widgets.Button(description="Clear", tooltip="Select nothing, and take the rings away")
+        self._lists = styled(widgets.ToggleButtons(options=_LISTS), "wb-lists")
+        self._list = styled(widgets.HTML(), "wb-list")
+        self._search.observe(lambda change: self._on_search(change["new"]), "value")
+        self._picker.observe(lambda change: self._on_pick(change["new"]), "value")
+        self._lists.observe(lambda change: self._write_list(), "value")
+        clear.on_click(lambda button: self._on_clear())
+        self._tools = styled(widgets.HBox([self._search, self._picker, clear]), "wb-form")
+        return controls
+
+    def _views(self, result: Any) -> list[widgets.Widget]:
+        live = LiveMap(result.figure(), self._on_held, self._on_click)
+        self._next = styled(live, "wb-figure")
+        return [self._tools, live, self._widener, self._lists, self._list]
+
+    @tr.observe("result")
+    def _take_result(self, change: Any) -> None:
+        """Show another map; what was selected stays where the rows are the same."""
+        old, new = change["old"], change["new"]
+        if self._map is not None:
+            self._map.close()
+        self._map, self._near = self._next, None
+        names = [(cut(name, 44), code) for code, name in enumerate(new.groups.names[:_OFFERED])]
+        none = [(f"no {new.groups.what}", -1)] if (new.groups.codes < 0).any() else []
+        self.fill(self._picker, [("a group …", _NO_GROUP), *names, *none], _NO_GROUP)
+        if old is not None and old.data is new.data and np.array_equal(old.rows, new.rows):
+            self._map.keep(self.selected or None)
+        else:
+            self.selected = []
+        self._search.value = ""
+        self._write_list()
+
+    @tr.observe("selected")
+    def _take_selected(self, change: Any) -> None:
+        if self._map is not None:
+            self._map.keep(self.selected or None)
+            self._lists.value = _LISTS[0]
+            self._write_list()
+
+    def _on_held(self, rows: list[int] | None) -> None:
+        self.fill(self._picker, None, _NO_GROUP)
+        self.selected = rows or []
+        self._map.keep(self.selected or None)  # also where nothing has changed, since the browser has drawn something
+
+    def _on_click(self, row: int) -> None:
+        self.neighbours(row)
+
+    def _on_pick(self, code: int) -> None:
+        if code != _NO_GROUP and not self._filling:
+            self.selected = self.result.rows[self.result.groups.rows(code)]
+
+    def _on_search(self, query: str) -> None:
+        if query.strip():
+            with self.refusing():
+                self.find(query.strip())
+
+    def _on_clear(self) -> None:
+        self._near, self._search.value = None, ""
+        self.fill(self._picker, None, _NO_GROUP)
+        self.selected = []
+        self._write_list()
+
+    def _point_at(self, title: str, near: "pd.DataFrame") -> "pd.DataFrame":
+        self._near = title, near
+        if self.state == "error":
+            self._settle()
+        self._lists.value = "Nearest"
+        self._write_list()
+        return near
+
+    def _write_list(self) -> None:
+        """Show the list that is chosen, and rings around its texts on the map."""
+        result, kind = self._need(), self._lists.value
+        if kind == "Selection":
+            chosen, places = self.selected[:_LISTED], np.searchsorted(result.rows, self.selected[:_LISTED])
+            said = f"{count(len(self.selected))} of {count(len(result.rows))} texts selected."
+            said += "" if self.selected else " Draw around points with the mouse, or pick a group above."
+            groups = [result.groups.names[code] if code >= 0 else "" for code in result.groups.codes[places]]
+            frame: Any = {"row": chosen, result.groups.what: groups, "text": [result.texts[place] for place in places]}
+        elif kind == "Nearest":
+            said, frame = self._near or ("Click a point, or search, to see what is nearest.", {})
+        elif kind == "Outliers":
+            said, frame = "The texts least like their 5 nearest, by the mean of these similarities.", result.outliers()
+        else:
+            frame = result.duplicates()
+            said = f"{count(len(frame))} pairs of texts with a similarity of 0.95 or more."
+        rings = frame["row"] if kind in ("Nearest", "Outliers") and len(frame) else []
+        places = np.searchsorted(result.rows, rings)
+        self._map.ring(
+            [made.coordinates[places] for made in result.maps.values()], [str(i + 1) for i in range(len(places))]
+        )
+        columns = {name: list(values)[:_LISTED] for name, values in frame.items()}
+        rows = [
+            [f"{value:.4f}" if isinstance(value, float) else value for value in row]
+            for row in zip(*columns.values(), strict=True)
+        ]
+        note = f"The first {_LISTED} are shown; panel.selection has all." if len(self.selected) > _LISTED else ""
+        self._list.value = f"<p class='wb-note'>{in_html(cut(said, 200))}</p>" + (
+            table(list(columns), rows, note if kind == "Selection" else "") if rows else ""
+        )
+
+    # The run.
+
+    def _show_progress(self, job: Any, bar: Any) -> None:
+        super()._show_progress(job, bar)
+        if self._job is job:  # several kinds of work follow one another, and some report only when they end
+            self._note.value = in_html(bar.desc) + (f": {self._note.value}" if bar.done else " …")
+
+    def _compute(self, inputs: dict[str, Any]) -> Exploration:
+        old, shown = self.result, self._shown
+
+        def kept(*names: str) -> bool:
+            return old is not None and all(same(inputs[name], shown[name]) for name in names)
+
+        models = [inputs["after"], *[inputs["model"]] * (inputs["embeddings"] is None)]
+        source = kept(*_SOURCE) and not any(may_learn(model) for model in models)
+        parts = {name: getattr(old, name) for name in PARTS} if source else gather(inputs)
+        way, knobs, seed = inputs["clustering"], inputs["clustering_settings"], inputs["seed"]
+        same_clusters = source and kept("clustering", "clustering_settings")
+        clusters = old.clusters if same_clusters else cluster_rows(parts["vectors"][0], way, seed, knobs)
+        method, settings, linked = (inputs[name] for name in ("projection", "projection_settings", "linked"))
+        same_map = source and kept("projection", "projection_settings", "linked")
+        maps = old.maps if same_map else lay_out(parts["vectors"], parts["names"], method, seed, linked, settings)
+        topics = old.topics if same_clusters else Groups.topics(clusters, parts["texts"])
+        result = Exploration(
+            **parts, maps=maps, linked=linked, clusters=clusters, topics=topics, groups=topics, seed=seed
+        )
+        return self._again(result, inputs)
+
+    def _again(self, result: Exploration, inputs: dict[str, Any]) -> Exploration:
+        colour = inputs["colour"]
+        groups = Groups.of(result.data[colour].iloc[result.rows], colour) if colour else result.topics
+        return replace(result, groups=groups)
+
+    def _code(self, inputs: dict[str, Any]) -> str:
+        return explorer_code(inputs)
+
+
+Explorer = ExplorerPanel
