@@ -10,14 +10,15 @@ _HOMES = {
          "NoDuplicatesBatchSampler", "ProportionalBatchSampler", "RoundRobinBatchSampler"],
         "samplers",
     ),
+    **dict.fromkeys(["History", "logged_rows"], "history"),
     **dict.fromkeys(["CrossEncoderTrainer", "SentenceTransformerTrainer", "Trainer"], "trainer"),
 }  # fmt: skip
 
 __all__ = [
     "BatchSamplers", "CrossEncoderTrainer", "CrossEncoderTrainingArguments", "DefaultBatchSampler",
-    "GroupByLabelBatchSampler", "MultiDatasetBatchSamplers", "NoDuplicatesBatchSampler", "ProportionalBatchSampler",
-    "RoundRobinBatchSampler", "SentenceTransformerTrainer", "SentenceTransformerTrainingArguments", "Trainer",
-    "check_columns", "loss_table", "suggest_losses",
+    "GroupByLabelBatchSampler", "History", "MultiDatasetBatchSamplers", "NoDuplicatesBatchSampler",
+    "ProportionalBatchSampler", "RoundRobinBatchSampler", "SentenceTransformerTrainer", "SentenceTransformerTrainingArguments", "Trainer",
+    "check_columns", "logged_rows", "loss_table", "suggest_losses",
 ]  # fmt: skip
 
 __getattr__, __dir__ = lazy(__name__, _HOMES)
