@@ -223,14 +223,14 @@ def test_a_picker_and_its_trait_follow_each_other(panel, name, value):
 
 
 def test_the_model_picker_offers_what_is_at_hand_and_any_other_model_can_be_named(panel, bags, tiny_folder):
-    assert ("Bags", bags) in panel._models.options
+    assert ("Bags", bags) in panel._models.menu.options
     panel.model = "starter"
-    assert panel._models.value == "starter"
-    panel._models.value = bags
+    assert panel._models.menu.value == "starter"
+    panel._models.menu.value = bags
     assert panel.model is bags
     other = panel.children[2].children[0]
     other.value = f" {tiny_folder} "
-    assert panel.model == panel._models.value == str(tiny_folder)
+    assert panel.model == panel._models.menu.value == str(tiny_folder)
     other.value = "  "
     assert panel.model == str(tiny_folder)
 
@@ -274,10 +274,10 @@ def test_blank_texts_are_left_out_and_the_facts_say_so(bags):
 
 
 def test_a_data_frame_gives_its_text_columns_and_can_be_swapped(bags):
-    data = pd.DataFrame({"number": [1, 2, 3], "title": ["cat", None, "dog"], 7: ["x y", "y z", "z"]})
+    data = pd.DataFrame({"number": [1, 2, 3], "title": ["a cat", None, "a dog"], 7: ["x y", "y z", "z"]})
     panel = HeatmapPanel(data, model=bags)
     assert panel.column == "title"
-    assert panel.texts == ["cat", "", "dog"]
+    assert panel.texts == ["a cat", "", "a dog"]
     assert panel._columns.options == ("title", "7")
     assert panel._columns.layout.display == ""
     panel._columns.value = "7"
@@ -344,7 +344,7 @@ def test_an_unknown_kind_of_file_lists_the_known_ones(tmp_path):
 )
 def test_an_input_that_cannot_be_used_is_one_line_and_the_last_result_stays(panel, texts, message):
     good = panel.run()
-    figure = panel._plot.outputs
+    figure = panel._plots[0].outputs
     panel.texts = texts
     assert panel.state == "stale"
     with pytest.raises(WorkbenchError, match=re.escape(message)):
@@ -354,7 +354,7 @@ def test_an_input_that_cannot_be_used_is_one_line_and_the_last_result_stays(pane
     assert message in panel._status.value
     assert "<details" not in panel._status.value
     np.testing.assert_array_equal(panel.similarities, good)
-    assert panel._plot.outputs == figure
+    assert panel._plots[0].outputs == figure
     assert panel.texts == texts
     panel.texts = TEXTS
     assert panel.state == "done"
@@ -509,10 +509,10 @@ def test_an_input_changed_during_the_run_makes_the_result_stale_when_it_comes(pa
 
 def test_nothing_moves_when_a_result_is_renewed(panel):
     panel.run()
-    height, children = panel._plot.layout.height, panel._card.children
+    height, children = panel._plots[0].layout.height, panel._card.children
     panel.texts = TEXTS[::-1]
     panel.run()
-    assert panel._plot.layout.height == height
+    assert panel._plots[0].layout.height == height
     assert panel._card.children == children
 
 

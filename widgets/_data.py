@@ -1,15 +1,19 @@
-"""What a person may bring as data, a frame, a data set or a file, and the columns of it that hold text."""
+"""What a person may bring as data (a frame, a data set, a file, texts, a bundled set), and its columns of text."""
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import WorkbenchError, choose
+from workbench.texts import as_texts
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["as_frame", "is_data", "text_columns"]
+__all__ = ["FILES", "as_frame", "bundled_sets", "is_data", "read_file", "same", "text_columns"]
+
+FILES = (".csv", ".tsv", ".jsonl", ".parquet")
 
 
 def is_data(value: object) -> bool:
@@ -17,19 +21,61 @@ def is_data(value: object) -> bool:
     return isinstance(value, Path) or hasattr(value, "columns") or hasattr(value, "to_pandas")
 
 
-def as_frame(data: Any) -> "pd.DataFrame":
-    """Return a DataFrame from a DataFrame, a ``datasets.Dataset``, or the path of a CSV, TSV, JSONL or Parquet file."""
+def bundled_sets() -> dict[str, Path]:
+    """Return the small sets that came along with the notebooks, if they are there: name → file."""
+    folder = Path(__file__).parents[1] / "notebooks" / "data"
+    return {path.stem: path for path in sorted(folder.glob("*.csv"))}
+
+
+def read_file(file: Any, name: str) -> "pd.DataFrame":
+    """Read a CSV, TSV, JSONL or Parquet file, which its name tells; only an empty field of a table is a gap.
+
+    Raises:
+        WorkbenchError: the file is of another kind, is not there, or cannot be read.
+    """
     import pandas as pd
 
+    table: Any = partial(pd.read_csv, keep_default_na=False, na_values=[""])
+    lines: Any = partial(pd.read_json, lines=True, dtype=False)
+    kinds = dict(zip(FILES, (table, partial(table, sep="\t"), lines, pd.read_parquet), strict=True))
+    reader = choose("kind of file", Path(name).suffix.lower(), kinds)
+    try:
+        frame: pd.DataFrame = reader(file)
+    except (ValueError, OSError) as error:
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise WorkbenchError(f"{name} cannot be read: {said}") from error
+    return frame
+
+
+def as_frame(data: Any) -> "pd.DataFrame":
+    """Return a DataFrame, with strings as names of its columns, of whatever a person brings.
+
+    Args:
+        data: a DataFrame, a ``datasets.Dataset``, the path of a CSV, TSV, JSONL or Parquet file, the name of a bundled
+            set, a list of records (dicts), or texts, which become the column "text".
+
+    Raises:
+        WorkbenchError: it is nothing of these, or two columns have the same name.
+    """
+    import pandas as pd
+
+    if isinstance(data, str):
+        data = Path(data) if Path(data).suffix else choose("data set", data, bundled_sets())
     if isinstance(data, Path):
-        readers: dict[str, Any] = {
-            ".csv": pd.read_csv,
-            ".tsv": partial(pd.read_csv, sep="\t"),
-            ".jsonl": partial(pd.read_json, lines=True),
-            ".parquet": pd.read_parquet,
-        }
-        data = choose("kind of file", data.suffix.lower(), readers)(data)
-    return pd.DataFrame(data if isinstance(data, pd.DataFrame) else data.to_pandas())
+        frame = read_file(data, str(data))
+    elif isinstance(data, pd.DataFrame):
+        frame = data
+    elif hasattr(data, "to_pandas"):
+        frame = data.to_pandas()
+    else:
+        rows = data if isinstance(data, list) else list(as_texts(data, name="data")[0])
+        records = bool(rows) and isinstance(rows[0], Mapping)
+        frame = pd.DataFrame(rows if records else {"text": as_texts(rows, name="data")[0]})
+    frame = frame.rename(columns=str)
+    if not frame.columns.is_unique:
+        twice = frame.columns[frame.columns.duplicated()][0]
+        raise WorkbenchError(f"Two columns are called {twice!r}. Rename one of them first.")
+    return frame
 
 
 def text_columns(frame: "pd.DataFrame") -> dict[str, list[str]]:
@@ -46,3 +92,10 @@ def text_columns(frame: "pd.DataFrame") -> dict[str, list[str]]:
     if not found:
         raise WorkbenchError("No column of this data holds text. Convert one with .astype(str) first.")
     return found
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two values of an input are equal; frames, arrays and models have ideas of their own about ``==``."""
+    if one is other or type(one) is not type(other):
+        return one is other
+    return bool(one.equals(other)) if hasattr(one, "equals") else bool(one == other)

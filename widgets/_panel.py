@@ -3,16 +3,18 @@
 import os
 import threading
 import time
-import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 import ipywidgets as widgets
 import traitlets as tr
 
-from widgets._theme import CSS, count, duration, facts, in_html, table
+from widgets._data import same
+from widgets._job import Job, error_line
+from widgets._parts import draw, fold, pages, styled
+from widgets._theme import CSS, count, duration, in_html
 from workbench.errors import Cancelled, WorkbenchError
 from workbench.progress import Bar, listen
 
@@ -41,41 +43,14 @@ class Result(Protocol):
         """Return how to read the figure, and what it cannot show."""
 
     def facts(self) -> dict[str, object]:
-        """Return the "Model", what was shown of how much, and everything else that a reader may doubt."""
-
-
-@dataclass(eq=False)
-class _Job:
-    """One run: the inputs it began with, and its way to report progress and to stop."""
-
-    inputs: dict[str, Any]
-    show: Callable[["_Job", Bar], None]
-    begun: float = field(default_factory=time.monotonic)
-    worked: float | None = None  # when the first progress came: loading a model says nothing of the speed
-    reported: float = 0.0
-    cancelled: bool = False
-
-    def heard(self, bar: Bar) -> None:
-        """Pass progress on, at most ten times a second, or stop the work."""
-        self.check()
-        now = time.monotonic()
-        self.worked = self.worked or now
-        if now - self.reported > 0.1:
-            self.reported = now
-            self.show(self, bar)
-
-    def check(self) -> None:
-        if self.cancelled:
-            raise Cancelled("The run was cancelled.")
-
-    def seconds(self) -> float:
-        return time.monotonic() - self.begun
+        """Return the "Model" if there is one, what was shown of how much, and all else that a reader may doubt."""
 
 
 class Panel(widgets.VBox):
     """A card with a form, a Run button and a result; what the mouse can do, Python can do too.
 
     A subclass names its ``inputs``: traits that are constructor arguments too. Its ``_compute`` makes a ``Result``.
+    Those of the inputs that are ``live`` change a result within a moment, and do so without a press of Run.
 
     Attributes:
         state: "empty", "running", "done", "stale" (an input has changed since the result was made) or "error".
@@ -86,6 +61,7 @@ class Panel(widgets.VBox):
     purpose: ClassVar[str]
     first_step: ClassVar[str]
     inputs: ClassVar[tuple[str, ...]]
+    live: ClassVar[tuple[str, ...]] = ()
     example: ClassVar[Mapping[str, Any]]
 
     state = tr.Enum(("empty", "running", "done", "stale", "error"), "empty")
@@ -94,13 +70,14 @@ class Panel(widgets.VBox):
     def __init__(self, *, report: bool | None = None, **inputs: Any) -> None:
         super().__init__()
         self._report = os.environ.get("WORKBENCH_REPORT") == "1" if report is None else report
-        self._job: _Job | None = None
+        self._job: Job | None = None
         self._shown: dict[str, Any] = {}
         self._done = ""
+        self._filling = False
         self._build()
         for name, value in inputs.items():
             setattr(self, name, value)
-        self.observe(lambda change: self._settle(), list(self.inputs))
+        self.observe(lambda change: self._changed(change["name"]), list(self.inputs))
         self._settle()
 
     def _controls(self) -> tuple[list[widgets.Widget], list[widgets.Widget]]:
@@ -118,6 +95,18 @@ class Panel(widgets.VBox):
     def _code(self, inputs: dict[str, Any]) -> str:
         """Return Python that makes the same result without the panel."""
         raise NotImplementedError
+
+    def _again(self, result: Any, inputs: dict[str, Any]) -> Result:
+        """Make the result of inputs of which only ``live`` ones differ from those of ``result``."""
+        return self._compute(inputs)
+
+    def _figures(self, result: Any) -> "Sequence[go.Figure]":
+        """Return the plain figures of a result, for the panel and for reports; the first one is ``to_figure()``."""
+        return [result.figure()]
+
+    def _views(self, result: Any) -> "Sequence[go.Figure | widgets.Widget]":
+        """Return what the panel shows above the caption: plain figures, and widgets such as a ``FigureWidget``."""
+        return self._figures(result)
 
     def run(self) -> Any:
         """Do what the Run button does, wait for it, and return the result as plain data.
@@ -157,12 +146,45 @@ class Panel(widgets.VBox):
         """Make a panel from ``parameters``, with some of them changed."""
         return cls(**{**parameters, **changes})
 
+    # How a form changes inputs.
+
+    def pick(self, name: str, value: Any) -> None:
+        """Set an input to what was picked in the form, or say what is wrong with it."""
+        if not self._filling:
+            with self.refusing():
+                setattr(self, name, value)
+
+    def fill(self, control: Any, options: list[Any] | None, value: Any) -> None:
+        """Give a control new options (None: keep them) and a value; what it shows in between is nobody's choice."""
+        before, self._filling = self._filling, True
+        try:
+            if options is not None:
+                control.options = options
+            control.value = value
+        finally:
+            self._filling = before
+
+    @contextmanager
+    def refusing(self) -> Iterator[None]:
+        """Show an error that is raised here as that of an input, in place of a traceback."""
+        try:
+            yield
+        except WorkbenchError as error:
+            self._settle(error_line(error), failed=True)
+
+    def _changed(self, name: str) -> None:
+        self._settle()
+        if name in self.live and self.state == "stale":
+            now, before = self._inputs(), self._shown
+            if all(key in self.live or same(now[key], before[key]) for key in now):
+                self._work_quietly(self._begin(), partial(self._again, self.result))
+
     # How a run goes.
 
-    def _begin(self) -> _Job:
+    def _begin(self) -> Job:
         if self._job is not None:
             raise WorkbenchError("This panel is still running. Wait for it, or call cancel() first.")
-        self._job = job = _Job(self._inputs(), self._show_progress)
+        self._job = job = Job(self._inputs(), self._show_progress)
         self._run.disabled, self._cancel.disabled = True, False
         self._bar.value, self._bar.layout.display = 0.0, ""
         self._note.value, self._status.value = "Starting …", ""
@@ -170,7 +192,7 @@ class Panel(widgets.VBox):
         return job
 
     @contextmanager
-    def _busy(self, job: _Job) -> Iterator[None]:
+    def _busy(self, job: Job) -> Iterator[None]:
         """Whatever happens to a job, the panel stops being busy and says how it ended."""
         error: BaseException | None = None
         try:
@@ -182,17 +204,17 @@ class Panel(widgets.VBox):
             if self._job is job:
                 self._end(job, error)
 
-    def _work(self, job: _Job) -> Result:
+    def _work(self, job: Job, compute: Callable[[dict[str, Any]], Result] | None = None) -> Result:
         with self._busy(job):
             with listen(job.heard):
-                result = self._compute(job.inputs)
+                result = (compute or self._compute)(job.inputs)
             job.check()
             self._show(job, result)
         return result
 
-    def _work_quietly(self, job: _Job) -> None:
+    def _work_quietly(self, job: Job, compute: Callable[[dict[str, Any]], Result] | None = None) -> None:
         with suppress(Exception):  # the panel has shown it; behind a button there is nobody else to tell
-            self._work(job)
+            self._work(job, compute)
 
     def _on_run(self, button: widgets.Button) -> None:
         if self._job is None:
@@ -203,7 +225,7 @@ class Panel(widgets.VBox):
             setattr(self, name, value)
         self._on_run(button)
 
-    def _end(self, job: _Job, error: BaseException | None) -> None:
+    def _end(self, job: Job, error: BaseException | None) -> None:
         self._job = None
         self._run.disabled, self._cancel.disabled = False, True
         self._bar.layout.display = "none"
@@ -211,7 +233,7 @@ class Panel(widgets.VBox):
             kept = " The result below is the one from before." if self.result is not None else ""
             self._settle(f"<div class='wb-said'>Cancelled after {duration(job.seconds())}.{kept}</div>")
         else:
-            self._settle(_error_line(error) if error else "", failed=error is not None)
+            self._settle(error_line(error) if error else "", failed=error is not None)
 
     def _settle(self, said: str = "", failed: bool = False) -> None:
         """Say where the panel stands, unless it is running: nothing yet, a result, an old result, an error."""
@@ -219,38 +241,37 @@ class Panel(widgets.VBox):
             return
         amount, unit = self._amount(inputs := self._inputs())
         self._note.value = f"{count(amount)} {unit}" if amount else ""
-        old = self.result is not None and inputs != self._shown
+        old = self.result is not None and not all(same(value, self._shown.get(name)) for name, value in inputs.items())
         state = "error" if failed else "empty" if self.result is None else "stale" if old else "done"
         self._card.add_class("wb-old") if old else self._card.remove_class("wb-old")
         self._status.value = said or {"done": self._done, "stale": _STALE}.get(state, "")
         self.state = state  # last, for whoever waits for it
 
-    def _refuse(self, error: WorkbenchError) -> None:
-        """Show what is wrong with an input that was picked in the form."""
-        self._settle(_error_line(error), failed=True)
-
-    def _show_progress(self, job: _Job, bar: Bar) -> None:
+    def _show_progress(self, job: Job, bar: Bar) -> None:
         if self._job is job and bar.total:
             part, (amount, unit) = min(bar.done / bar.total, 1.0), self._amount(job.inputs)
             spent = job.reported - (job.worked or 0)
             left = f" · {duration(spent * (1 - part) / part)} left" if spent > 0.3 else ""
             self._bar.value, self._note.value = part, f"{count(round(part * amount))} of {count(amount)} {unit}{left}"
 
-    def _show(self, job: _Job, result: Result) -> None:
+    def _show(self, job: Job, result: Result) -> None:
         """Make every view of a result before the first is swapped in, so that one that fails changes nothing."""
-        figure, pages, caption = result.figure(), _pages(result, self._code(job.inputs)), in_html(result.caption())
-        content = {**figure.to_dict(), "config": {"displaylogo": False, "showSendToCloud": False}}
+        views, texts = list(self._views(result)), pages(result, self._code(job.inputs))
+        caption, model = in_html(result.caption()), result.facts().get("Model")
         if self._job is not job:
             return
-        said = f"Done at {time.strftime('%H:%M:%S')} in {duration(job.seconds())}, with {result.facts()['Model']}."
+        said = f"Done at {time.strftime('%H:%M:%S')} in {duration(job.seconds())}{f', with {model}' if model else ''}."
         self.result, self._shown, self._done = result, job.inputs, f"<div class='wb-said'>{in_html(said)}</div>"
-        self._plot.layout.height = f"{figure.layout.height}px"
-        data = {"application/vnd.plotly.v1+json": content}
-        self._plot.outputs = ({"output_type": "display_data", "data": data, "metadata": {}},)
+        plots = iter(self._plots)
+        for place, view in enumerate(views):
+            if not isinstance(view, widgets.Widget):
+                if (plot := next(plots, None)) is None:
+                    self._plots.append(plot := styled(widgets.Output(), "wb-figure"))
+                views[place] = draw(plot, view)
         self._below.value = f"<p class='wb-caption'>{caption}</p>"
-        for tab, page in zip(self._tabs.children, pages, strict=True):
+        for tab, page in zip(self._tabs.children, texts, strict=True):
             tab.value = page
-        self._card.children = [self._plot, self._below, self._tabs]
+        self._card.children = [*views, self._below, self._tabs]
 
     # What it looks like.
 
@@ -259,23 +280,23 @@ class Panel(widgets.VBox):
         self._run = widgets.Button(description="Run", button_style="primary", tooltip="Make the result of these inputs")
         self._cancel = widgets.Button(description="Cancel", disabled=True, tooltip="Stop; the last result stays")
         self._bar = widgets.FloatProgress(max=1.0, layout={"width": "150px", "display": "none"})
-        self._note, self._below, self._status = widgets.HTML(), widgets.HTML(), _styled(widgets.HTML(), "wb-status")
+        self._note, self._below, self._status = widgets.HTML(), widgets.HTML(), styled(widgets.HTML(), "wb-status")
         self._run.on_click(self._on_run)
         self._cancel.on_click(lambda button: self.cancel())
         more = widgets.ToggleButton(description="▸ More", tooltip="Further inputs", layout={"width": "88px"})
-        rest = _styled(widgets.HBox(folded, layout={"display": "none"}), "wb-form")
-        more.observe(lambda change: _fold(more, rest), "value")
+        rest = styled(widgets.HBox(folded, layout={"display": "none"}), "wb-form")
+        more.observe(lambda change: fold(more, rest), "value")
         start = widgets.Button(description="Try the example")
         start.on_click(self._on_example)
-        empty = _styled(widgets.VBox([widgets.HTML(f"<p>{in_html(self.first_step)}</p>"), start]), "wb-empty")
-        self._plot = _styled(widgets.Output(), "wb-figure")
-        pages = [widgets.HTML(), widgets.HTML(), widgets.HTML()]
-        self._tabs = _styled(widgets.Tab(pages, titles=("Table", "Code", "Facts")), "wb-tabs")
-        self._card = _styled(widgets.VBox([empty]), "wb-result")
+        empty = styled(widgets.VBox([widgets.HTML(f"<p>{in_html(self.first_step)}</p>"), start]), "wb-empty")
+        self._plots = [styled(widgets.Output(), "wb-figure")]
+        tabs = [widgets.HTML(), widgets.HTML(), widgets.HTML()]
+        self._tabs = styled(widgets.Tab(tabs, titles=("Table", "Code", "Facts")), "wb-tabs")
+        self._card = styled(widgets.VBox([empty]), "wb-result")
         head = f"<div class='wb-title'>{in_html(self.title)}</div><p class='wb-purpose'>{in_html(self.purpose)}</p>"
-        form = _styled(widgets.HBox([*shown, more] if folded else shown), "wb-form")
-        actions = _styled(widgets.HBox([self._run, self._cancel, self._bar, self._note]), "wb-actions")
-        _styled(self, "wb-panel").children = [widgets.HTML(CSS + head), form, rest, actions, self._status, self._card]
+        form = styled(widgets.HBox([*shown, more] if folded else shown), "wb-form")
+        actions = styled(widgets.HBox([self._run, self._cancel, self._bar, self._note]), "wb-actions")
+        styled(self, "wb-panel").children = [widgets.HTML(CSS + head), form, rest, actions, self._status, self._card]
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         """Show the panel; in report mode its figure and its table instead, which print and need no kernel."""
@@ -285,9 +306,10 @@ class Panel(widgets.VBox):
 
         if self.result is None:
             self.run()
-        (rows, _, about), caption = _pages(self.result, ""), self.result.caption()
+        (rows, _, about), caption = pages(self.result, ""), self.result.caption()
         display(HTML(f"{CSS}<div class='wb-report wb-title'>{in_html(self.title)}</div>"))
-        display(self.to_figure())
+        for figure in self._figures(self.result):
+            display(figure)
         page = f"<div class='wb-report'><p class='wb-caption'>{in_html(caption)}</p>{rows}{about}</div>"
         return {"text/html": page, "text/plain": f"{self.title}. {caption}"}
 
@@ -303,35 +325,3 @@ class Panel(widgets.VBox):
         if self.result is None:
             raise WorkbenchError("There is no result yet. Press Run, or call run().")
         return self.result
-
-
-def _styled(widget: widgets.DOMWidget, style: str) -> Any:
-    widget.add_class(style)
-    return widget
-
-
-def _fold(button: widgets.ToggleButton, rest: widgets.HBox) -> None:
-    rest.layout.display = "" if button.value else "none"
-    button.description = "▾ More" if button.value else "▸ More"
-
-
-def _pages(result: Result, code: str) -> tuple[str, str, str]:
-    """The pages Table, Code and Facts as HTML."""
-    frame = result.frame()
-    rows = [
-        [f"{value:.4f}" if isinstance(value, float) else value for value in row]
-        for row in frame.head(20).itertuples(index=False, name=None)
-    ]
-    note = f"The first {len(rows)} of {count(len(frame))} rows; to_frame() has them all." if len(frame) > 20 else ""
-    rest = f"\n… {count(len(code) - 4000)} more letters: print(panel.to_code())" if len(code) > 4000 else ""
-    return table(list(frame.columns), rows, note), f"<pre>{in_html(code[:4000] + rest)}</pre>", facts(result.facts())
-
-
-def _error_line(error: BaseException) -> str:
-    """One line in plain words; what else there is to know is folded."""
-    own = isinstance(error, WorkbenchError)
-    said = str(error).strip() or type(error).__name__
-    first = said.splitlines()[0] if own else f"{type(error).__name__}: {said.splitlines()[0]}"
-    whole = said if own else "".join(traceback.format_exception(error))
-    details = f"<details><summary>Details</summary><pre>{in_html(whole)}</pre></details>" if whole != first else ""
-    return f"<div class='wb-error' role='alert'>{in_html(first)}{details}</div>"

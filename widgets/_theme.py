@@ -8,13 +8,17 @@ from pathlib import Path
 from typing import Any
 
 __all__ = [
-    "CSS", "DIVERGING", "FONT", "INK", "SEQUENTIAL", "count", "cut", "duration", "facts", "in_figure", "in_html",
-    "ink_on", "layout", "one_line", "table", "wrap",
+    "CATEGORIES", "CSS", "DIVERGING", "FONT", "INK", "OTHER", "SEQUENTIAL", "SYMBOLS", "count", "cut", "duration",
+    "facts", "in_figure", "in_html", "ink_on", "layout", "one_line", "table", "wrap",
 ]  # fmt: skip
 
 # Blue is below zero, orange above; the lightness is even on both sides, so neither looks like more.
 DIVERGING = ["rgb(0,114,178)", "rgb(127,184,220)", "rgb(255,255,255)", "rgb(240,178,122)", "rgb(213,94,0)"]
 SEQUENTIAL = "Cividis"
+# Okabe and Ito, Color Universal Design: told apart with any colour vision; the black is a grey that a dark theme shows.
+CATEGORIES = ["#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7", "#f0e442", "#7f7f7f"]
+SYMBOLS = ["circle", "square", "diamond", "triangle-up", "x", "cross", "star", "pentagon"]  # one for each category
+OTHER = "#b6bcc2"  # whatever is beyond the eight largest categories, or not selected
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 # Readable on white (4.5 : 1) and on dark (4.1 : 1); inside a panel the style sheet takes the theme's own colour.
 INK = "#6e7781"

@@ -2,8 +2,6 @@
 
 import warnings
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
@@ -11,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import traitlets as tr
 
-from widgets._data import as_frame, is_data, text_columns
+from widgets._data import is_data
 from widgets._figures import SIMILARITIES, cluster_order, similarity_figure
-from widgets._panel import Panel
+from widgets._pickers import DataPanel, Model, ModelPicker, load_model, model_name
 from widgets._theme import count
 from workbench.errors import TruncationWarning, WorkbenchError, choose
 from workbench.texts import as_texts, clean
@@ -94,7 +92,7 @@ class _Comparison:
         }
 
 
-class HeatmapPanel(Panel):
+class HeatmapPanel(DataPanel):
     """Compare up to 2,000 texts, each with each, and see the scores as a square of colours.
 
     Args:
@@ -128,12 +126,9 @@ class HeatmapPanel(Panel):
     }
 
     texts = tr.Any()
-    data = tr.Any(None)
-    column = tr.Unicode("")
-    model = tr.Any("starter")
+    model = Model("starter")
     similarity = tr.Unicode("cosine")
     order = tr.Unicode("as given")
-    _found: dict[str, list[str]]
 
     def __init__(
         self,
@@ -157,11 +152,6 @@ class HeatmapPanel(Panel):
     def similarities(self) -> npt.NDArray[np.float32] | None:  # noqa: D102 - the class describes it
         return None if self.result is None else self.result.similarities
 
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """The inputs as values that JSON can hold: the texts themselves, and the name of the model."""
-        return {**self._inputs(), "model": _model_name(self.model)}
-
     def to_frame(self, limit: int | None = 1000) -> "pd.DataFrame":
         """Return the most similar pairs, best first; with ``limit=None`` all n (n - 1) / 2 of them."""
         frame: pd.DataFrame = self._need().frame(limit)
@@ -177,84 +167,33 @@ class HeatmapPanel(Panel):
     def _check_texts(self, proposal: Any) -> list[str]:
         return clean(as_texts(proposal["value"], name="texts")[0])
 
-    @tr.validate("model")
-    def _check_model(self, proposal: Any) -> Any:
-        model = proposal["value"]
-        if isinstance(model, (str, Path)):
-            return str(model)
-        if not hasattr(model, "encode"):
-            kind = type(model).__name__
-            raise WorkbenchError(f"model is of type {kind}; expected a name, a folder or an object with encode().")
-        return model
-
-    @tr.validate("similarity", "order", "column")
+    @tr.validate("similarity", "order")
     def _check_choice(self, proposal: Any) -> Any:
-        name, value = proposal["trait"].name, proposal["value"]
-        known: dict[str, Any] = {"similarity": SIMILARITIES, "order": _ORDERS, "column": self._found}
-        choose(name, value, known[name])
-        return value
-
-    @tr.observe("data")
-    def _take_data(self, change: Any) -> None:
-        """Offer the columns that hold text; stay with the same column where there is one."""
-        self._found = text_columns(as_frame(self.data))
-        kept = self.column if self.column in self._found else next(iter(self._found))
-        self._fill(self._columns, list(self._found), kept)
-        self._columns.layout.display = ""
-        self.set_trait("column", kept)
-        self.texts = self._found[kept]
+        name, known = proposal["trait"].name, {"similarity": SIMILARITIES, "order": _ORDERS}
+        choose(name, proposal["value"], known[name])
+        return proposal["value"]
 
     @tr.observe("column")
     def _take_column(self, change: Any) -> None:
-        self._columns.value = self.column
-        self.texts = self._found[self.column]
-
-    @tr.observe("model")
-    def _offer_model(self, change: Any) -> None:
-        options = list(self._models.options)
-        if self.model not in [value for _, value in options]:
-            options.append((_model_name(self.model), self.model))
-        self._fill(self._models, options, self.model)
+        super()._take_column(change)
+        self.texts = self.texts_in_column
 
     @tr.observe("texts")
     def _write_area(self, change: Any) -> None:
         written = [" ".join(text.splitlines()) for text in self.texts[:_MOST_TEXTS]]
         if _lines(self._area.value) != _lines("\n".join(written)):
-            self._fill(self._area, None, "\n".join(written))
-
-    def _fill(self, control: Any, options: list[Any] | None, value: Any) -> None:
-        """Give a control new options and a value; what it shows in between is nobody's choice."""
-        self._filling = True
-        if options is not None:
-            control.options = options
-        control.value = value
-        self._filling = False
-
-    def _picked(self, name: str, value: Any) -> None:
-        if self._filling:
-            return
-        try:
-            setattr(self, name, value)
-        except WorkbenchError as error:
-            self._refuse(error)
+            self.fill(self._area, None, "\n".join(written))
 
     def _controls(self) -> tuple[list[widgets.Widget], list[widgets.Widget]]:
-        self._found = {}
-        self._filling = False
         self._area = widgets.Textarea(description="Texts, one a line", rows=5, continuous_update=False)
-        self._columns = widgets.Dropdown(description="Column", layout={"display": "none"})
-        self._models = widgets.Dropdown(description="Model", options=_known_models())
         functions = widgets.Dropdown(description="Similarity", options=[(v, k) for k, v in SIMILARITIES.items()])
         orders = widgets.Dropdown(description="Order", options=list(_ORDERS))
-        other = widgets.Text(description="Another model: its name or folder", continuous_update=False)
         tr.link((self, "similarity"), (functions, "value"))
         tr.link((self, "order"), (orders, "value"))
-        self._area.observe(lambda change: self._picked("texts", _lines(change["new"])), "value")
-        self._columns.observe(lambda change: self._picked("column", change["new"]), "value")
-        self._models.observe(lambda change: self._picked("model", change["new"]), "value")
-        other.observe(lambda change: self._picked("model", change["new"].strip() or self.model), "value")
-        self._offer_model(None)
-        return [self._area, self._columns, self._models, functions, orders], [other]
+        self._area.observe(lambda change: self.pick("texts", _lines(change["new"])), "value")
+        self._models = ModelPicker(self)
+        (sets, columns, upload), path = self._data_controls()
+        return [self._area, columns, self._models.menu, functions, orders], [self._models.other, sets, upload, *path]
 
     # The run.
 
@@ -275,8 +214,7 @@ class HeatmapPanel(Panel):
                 f"There are {count(len(texts))} texts; a heatmap shows {count(_MOST_TEXTS)} at most. "
                 f"Give fewer, for example data.sample({_MOST_TEXTS}, random_state=0)."
             )
-        name, model = _model_name(inputs["model"]), inputs["model"]
-        model = _load(model) if isinstance(model, str) else model
+        name, model = model_name(inputs["model"]), load_model(inputs["model"])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", TruncationWarning)  # the caption says it
             embeddings = np.asarray(model.encode(texts), dtype=np.float32)  # (n, dim)
@@ -292,7 +230,7 @@ class HeatmapPanel(Panel):
 
     def _code(self, inputs: dict[str, Any]) -> str:
         texts = "".join(f"    {text!r},\n" for text in inputs["texts"] if text.strip())
-        name, function, sort = _model_name(inputs["model"]), inputs["similarity"], inputs["order"] == "by cluster"
+        name, function, sort = model_name(inputs["model"]), inputs["similarity"], inputs["order"] == "by cluster"
         return (
             f"from widgets import {'cluster_order, ' if sort else ''}similarity_figure\n"
             f"from workbench import SentenceTransformer\n\n"
@@ -308,28 +246,3 @@ class HeatmapPanel(Panel):
 
 def _lines(text: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
-
-
-def _model_name(model: Any) -> str:
-    return model if isinstance(model, str) else type(model).__name__
-
-
-def _known_models() -> list[tuple[str, str]]:
-    """The models of the picker: those that are on this machine."""
-    from workbench import hub, registry
-
-    here = [row for row in registry.MODELS.values() if row.kind == "bi-encoder" and hub.available(row.name)]
-    bundled = hub.bundled()
-    return [(f"{row.name} (bundled)" if row.name in bundled else row.name.rpartition("/")[2], row.name) for row in here]
-
-
-def _load(name: str) -> Any:
-    """Load a model once; a folder is read again each time, since it may have changed."""
-    return _load_once.__wrapped__(name) if Path(name).is_dir() else _load_once(name)
-
-
-@lru_cache(maxsize=2)
-def _load_once(name: str) -> Any:
-    from workbench import SentenceTransformer
-
-    return SentenceTransformer(name)
