@@ -5,11 +5,16 @@ from typing import TYPE_CHECKING
 from workbench._lazy import lazy
 
 if TYPE_CHECKING:
+    from widgets._curves import LiveCurves
     from widgets._figures import cluster_order, similarity_figure
+    from widgets.finetune import FinetunePanel
     from widgets.heatmap import HeatmapPanel
 
-__all__ = ["HeatmapPanel", "cluster_order", "similarity_figure"]
+__all__ = ["FinetunePanel", "HeatmapPanel", "LiveCurves", "cluster_order", "similarity_figure"]
 
-_HOMES = {"HeatmapPanel": "heatmap", "cluster_order": "_figures", "similarity_figure": "_figures"}
+_HOMES = {
+    "FinetunePanel": "finetune", "HeatmapPanel": "heatmap", "LiveCurves": "_curves",
+    "cluster_order": "_figures", "similarity_figure": "_figures",
+}  # fmt: skip
 
 __getattr__, __dir__ = lazy(__name__, _HOMES)

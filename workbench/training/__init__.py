@@ -10,6 +10,9 @@ _HOMES = {
          "NoDuplicatesBatchSampler", "ProportionalBatchSampler", "RoundRobinBatchSampler"],
         "samplers",
     ),
+    **dict.fromkeys(
+        ["hold_out", "pick_columns", "suggest_columns", "suggest_evaluator", "usual_learning_rate"], "defaults"
+    ),
     **dict.fromkeys(["History", "logged_rows"], "history"),
     **dict.fromkeys(["CrossEncoderTrainer", "SentenceTransformerTrainer", "Trainer"], "trainer"),
 }  # fmt: skip
@@ -17,8 +20,9 @@ _HOMES = {
 __all__ = [
     "BatchSamplers", "CrossEncoderTrainer", "CrossEncoderTrainingArguments", "DefaultBatchSampler",
     "GroupByLabelBatchSampler", "History", "MultiDatasetBatchSamplers", "NoDuplicatesBatchSampler",
-    "ProportionalBatchSampler", "RoundRobinBatchSampler", "SentenceTransformerTrainer", "SentenceTransformerTrainingArguments", "Trainer",
-    "check_columns", "logged_rows", "loss_table", "suggest_losses",
+    "ProportionalBatchSampler", "RoundRobinBatchSampler", "SentenceTransformerTrainer",
+    "SentenceTransformerTrainingArguments", "Trainer", "check_columns", "hold_out", "logged_rows", "loss_table",
+    "pick_columns", "suggest_columns", "suggest_evaluator", "suggest_losses", "usual_learning_rate",
 ]  # fmt: skip
 
 __getattr__, __dir__ = lazy(__name__, _HOMES)

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 __all__ = ["History", "logged_rows"]
 
 _POINTS = 100  # logged values of a run at least, where it has as many steps
-_TIMES = re.compile(r"^train_|^total_flos$|_(runtime|per_second|compilation_time)$")  # of the whole run, or of the clock
+_TIMES = re.compile(r"^train_|^total_flos$|_(runtime|per_second|compilation_time)$")  # of the run, or the clock
 
 
 def logged_rows(log: Iterable[Mapping[str, Any]]) -> list[dict[str, float]]:
-    """Return one row for each step that has logged something: ``step``, ``epoch``, ``loss``, ``learning_rate``, metrics.
+    """Return one row for each step that has logged: ``step``, ``epoch``, ``loss``, ``learning_rate``, metrics.
 
     Args:
         log: ``trainer.state.log_history``.
@@ -73,7 +73,7 @@ class History(TrainerCallback):
         self._free.set()
 
     def stop(self) -> None:
-        """End the run after the step that it is in, as if it had been meant to end there; the model keeps its weights."""
+        """End the run after the step that it is in, as if it were the last; the model keeps its weights."""
         self.stopped = True
         self._free.set()
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import Trainer as HuggingFaceTrainer
 from transformers import PrinterCallback, TrainerCallback
+from transformers import Trainer as HuggingFaceTrainer
 from transformers.trainer import DEFAULT_PROGRESS_CALLBACK
 from transformers.trainer_utils import EvalLoopOutput
 
