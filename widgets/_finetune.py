@@ -170,11 +170,8 @@ def code(inputs: _Inputs) -> str:
         frame = f"as_dataset({str(bundled_sets().get(str(data), data))!r}).to_pandas()"
     else:
         frame = f"pd.DataFrame({inputs['frame'][[*texts, *filter(None, [label])]].to_dict('list')!r})"
-    options = {"learning_rate": inputs["learning_rate"] or None, **_settings(inputs, loss)}
-    written = [
-        f"    {name}={'usual_learning_rate(model)' if value is None else repr(value)},"
-        for name, value in options.items()
-    ]
+    rate = inputs["learning_rate"] or "usual_learning_rate(model)"
+    options = [f"    {name}={value!r}," for name, value in _settings(inputs, loss).items()]
     mined = f"num_negatives={inputs['negatives']}, relative_margin={_MARGIN}, verbose=False"
     return f"""\
 import pandas as pd
@@ -190,7 +187,8 @@ model = SentenceTransformer({model_name(inputs["model"])!r})
 rows = {f"mine_hard_negatives(train, model, {mined})" if inputs["negatives"] else "train"}
 args = SentenceTransformerTrainingArguments(
     "finetuned",
-{chr(10).join(written)}
+    learning_rate={rate},
+{chr(10).join(options)}
 )
 curves, evaluator = LiveCurves(), suggest_evaluator(held_out, train)
 loss = {loss}(model)

@@ -117,7 +117,8 @@ class FinetunePanel(DataPanel):
 
     @property
     def history(self) -> "pd.DataFrame":  # noqa: D102 - the class describes it
-        return self._live.to_frame()
+        frame: pd.DataFrame = self._live.to_frame()
+        return frame
 
     def pause(self) -> None:
         """Let the run wait after the step that it is in."""
@@ -260,7 +261,8 @@ class FinetunePanel(DataPanel):
 
     def _build(self) -> None:
         super()._build()
-        *above, actions, status, card = self.children
+        children: tuple[Any, ...] = self.children
+        *above, actions, status, card = children
         actions.children = (*actions.children[:2], self._hold, *actions.children[2:])
         self.children = [*above, self._guide, actions, status, card]
 
@@ -295,7 +297,7 @@ class FinetunePanel(DataPanel):
         super()._end(job, error)
 
     def _show_progress(self, job: Job, bar: Bar) -> None:
-        if bar.unit == "steps":  # not the texts that an evaluation encodes in between
+        if bar.unit == "steps" and bar.done:  # not the texts that an evaluation encodes in between
             super()._show_progress(job, bar)
 
     def _views(self, result: Any) -> list[Any]:
