@@ -5,15 +5,15 @@ from typing import TYPE_CHECKING
 from workbench._lazy import lazy
 
 if TYPE_CHECKING:
-    from widgets._curves import LiveCurves
     from widgets._figures import cluster_order, similarity_figure
+    from widgets._live import LiveCurves
     from widgets.finetune import FinetunePanel
     from widgets.heatmap import HeatmapPanel
 
 __all__ = ["FinetunePanel", "HeatmapPanel", "LiveCurves", "cluster_order", "similarity_figure"]
 
 _HOMES = {
-    "FinetunePanel": "finetune", "HeatmapPanel": "heatmap", "LiveCurves": "_curves",
+    "FinetunePanel": "finetune", "HeatmapPanel": "heatmap", "LiveCurves": "_live",
     "cluster_order": "_figures", "similarity_figure": "_figures",
 }  # fmt: skip
 

@@ -1,33 +1,37 @@
-"""How a training run goes: loss and metric as a figure, and a callback that keeps this figure up to date."""
+"""How a training run goes: its loss and a metric as a figure, and as HTML that is quick to renew."""
 
-import sys
-import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from widgets._theme import CATEGORIES, INK, count, in_figure, layout, table
-from workbench.training import History
+from widgets._theme import CATEGORIES, FONT, INK, count, in_figure, layout
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-__all__ = ["LiveCurves", "curves_figure", "main_metric", "smooth"]
+__all__ = ["curves_figure", "curves_html", "explained", "main_metric", "smooth"]
 
 _Rows = Sequence[Mapping[str, float]]
 
 _DRAWN = 400  # points of a curve at most; neighbours are put together
 _SPAN = 10  # points that the smoothed curve looks back on
-_LINES = 20  # lines of a printed table at most, besides those with a metric
-_BEST = ("ndcg@", "spearman", "map@", "_ap", "f1", "accuracy")  # kinds of metrics, the most telling first
+_DOTS = "stroke-dasharray='2 4'"
+_RIGHT = {"nticks": 6, "tickformat": ".2f", "tickcolor": "rgba(0,0,0,0)"}
+_METRICS = {  # by a part of its name, the most telling first: how a metric is called, and what it says
+    "ndcg@": "nDCG@10: how well the ten nearest are ordered, 1 is perfect",
+    "spearman": "Spearman correlation: how well the similarities are in the order of the scores, 1 is perfect",
+    "_ap": "average precision: how well the similarity tells alike from not alike, 1 is perfect",
+    "map@": "MAP: how well the nearest are ordered, 1 is perfect",
+    "accuracy": "accuracy: the share that is right",
+}
 
 
 def main_metric(rows: _Rows) -> str:
     """Return the name of the most telling metric that was logged, "" where there is none."""
     names = dict.fromkeys(name for row in rows for name in row if name.startswith("eval_") and name != "eval_loss")
-    return next((name for kind in _BEST for name in names if kind in name), next(iter(names), ""))
+    return next((name for kind in _METRICS for name in names if kind in name), next(iter(names), ""))
 
 
 def smooth(values: npt.ArrayLike, span: float = _SPAN) -> npt.NDArray[np.float64]:
@@ -65,9 +69,10 @@ def curves_figure(rows: _Rows, *, total: int = 0, metric: str | None = None, hei
     judged = {"eval_loss": ("y", CATEGORIES[4], "square"), metric: ("y2", CATEGORIES[3], "diamond")}
     for name, (axis, colour, symbol) in judged.items():
         where, values = _series(rows, name)
+        called = _short(name) if name == metric else "loss, held out"
         if where:
             figure.add_scatter(
-                x=where, y=values, mode="lines+markers", name=in_figure(name.removeprefix("eval_")), yaxis=axis,
+                x=where, y=values, mode="lines+markers", name=called, yaxis=axis,
                 line={"color": colour, "width": 2, "dash": "dot"}, marker={"size": 9, "symbol": symbol},
                 hovertemplate=f"step %{{x}}<br>{in_figure(name)} %{{y:.4f}}<extra></extra>",
             )  # fmt: skip
@@ -76,10 +81,41 @@ def curves_figure(rows: _Rows, *, total: int = 0, metric: str | None = None, hei
         layout(_finding(rows, total, metric), height, {"l": 60, "r": 64, "t": 84, "b": 48}),
         xaxis={**grid, "title": "step", "range": [0, max(total, *x, 1)]},
         yaxis={**grid, "title": "loss", "rangemode": "tozero"},
-        yaxis2={"overlaying": "y", "side": "right", "showgrid": False, "zeroline": False, "title": _short(metric)},
+        yaxis2={**grid, "overlaying": "y", "side": "right", "showgrid": False, "title": _short(metric), **_RIGHT},
         legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"size": 12, "color": INK}},
     )  # fmt: skip
     return figure
+
+
+def curves_html(rows: _Rows, *, total: int = 0, metric: str | None = None) -> str:
+    """Return the same curves as HTML, without axes but with the values at their ends; arguments as in the figure."""
+    metric = main_metric(rows) if metric is None else metric
+    (x, loss), (where, values), end = _series(rows, "loss"), _series(rows, metric), max(total, 1)
+    low, high = min(loss, default=0.0), max(loss, default=1.0)
+    lines = [
+        (_points(x, loss, end, low, high), CATEGORIES[0], "1", "opacity='0.4'"),
+        (_points(x, smooth(loss).tolist(), end, low, high), CATEGORIES[0], "3", ""),
+        (_points(where, values, end, min(values, default=0.0), max(values, default=1.0)), CATEGORIES[3], "2", _DOTS),
+    ]
+    drawn = "".join(
+        f"<polyline points='{points}' fill='none' stroke='{colour}' stroke-width='{width}' {more} "
+        "vector-effect='non-scaling-stroke'/>"
+        for points, colour, width, more in lines
+    )
+    scale = f"loss {low:.2f} to {high:.2f}" if loss else ""
+    other = f" · dotted: {_short(metric)} {min(values):.3f} to {max(values):.3f}" if values else ""
+    return (
+        f"<div style='max-width:960px;font:14px/1.5 {FONT}'>{_finding(rows, total, metric)}"
+        f"<svg viewBox='0 0 1000 200' preserveAspectRatio='none' style='width:100%;height:200px;display:block;"
+        f"border:1px solid rgba(128,128,128,0.4);margin:4px 0'>{drawn}</svg>"
+        f"<span style='color:{INK}'>step 0 to {count(total)} · {scale}{other}</span></div>"
+    )
+
+
+def _points(x: list[float], y: list[float], end: float, low: float, high: float) -> str:
+    """Points of a line in a frame of 1000 by 200."""
+    span = high - low or 1.0
+    return " ".join(f"{1000 * a / end:.1f},{190 - 180 * (b - low) / span:.1f}" for a, b in zip(x, y, strict=True))
 
 
 def _series(rows: _Rows, name: str) -> tuple[list[float], list[float]]:
@@ -90,9 +126,13 @@ def _series(rows: _Rows, name: str) -> tuple[list[float], list[float]]:
     return [step for step, _ in means], [value for _, value in means]
 
 
+def explained(metric: str) -> str:
+    """Return what a metric is called and what it says: "nDCG@10: how well …"."""
+    return next((said for part, said in _METRICS.items() if part in metric), metric.removeprefix("eval_"))
+
+
 def _short(metric: str) -> str:
-    """The last part of a metric's name, which says what it is: "ndcg@10"."""
-    return in_figure(metric.removeprefix("eval_").rpartition("_cosine_")[2])
+    return in_figure(explained(metric).partition(":")[0])
 
 
 def _finding(rows: _Rows, total: int, metric: str) -> str:
@@ -105,87 +145,3 @@ def _finding(rows: _Rows, total: int, metric: str) -> str:
     _, values = _series(rows, metric)
     measured = f" · {_short(metric)} {values[0]:.3f} → {values[-1]:.3f}" if len(values) > 1 else ""
     return f"<b>{said}{measured}</b>"
-
-
-class LiveCurves(History):
-    """Shows how a run goes while it goes: ``trainer.add_callback(LiveCurves())``.
-
-    In a notebook it draws curves that stay in the file, and so are there when it is closed and opened again; ``show``
-    draws them in another cell. Where nobody watches (papermill, a script) it prints a plain table. See ``History`` for
-    ``rows``, ``to_frame``, ``pause``, ``resume`` and ``stop``.
-
-    Args:
-        metric: which metric to draw; None takes the most telling one.
-        every: seconds between two drawings at least.
-        live: whether somebody watches; None finds out.
-    """
-
-    shows_progress = True  # the trainer then draws no bar of its own
-
-    def __init__(self, *, metric: str | None = None, every: float = 0.5, live: bool | None = None) -> None:
-        super().__init__()
-        self.metric, self.every, self.live = metric, every, live
-        self._display: Any = None
-        self._drawn = 0.0
-        self._head: list[str] = []  # columns of the printed table
-        self._told, self._due = 0, 0.0  # rows that were looked at for it; the step from which on a line is due
-
-    def to_figure(self) -> "go.Figure":
-        """Return the curves as a plain figure."""
-        return curves_figure(self.rows, total=self.total, metric=self.metric)
-
-    def show(self) -> None:
-        """Draw the curves here, and keep these up to date from now on."""
-        from IPython.display import display
-
-        self._display = display(self._bundle(), raw=True, display_id=True)
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Find out who watches, and draw the empty axes."""
-        super().on_train_begin(args, state, control, **kwargs)
-        self._head, self._told, self._due, self._drawn = [], 0, 0.0, 0.0
-        if self.live is None:
-            self.live = _somebody_watches()
-        if self.live and state.is_world_process_zero:
-            self.show()
-
-    def changed(self, *, last: bool = False) -> None:
-        """Draw, if the last drawing is old enough, or print what is new."""
-        if not self.live:
-            self._print(last)
-        elif last or time.monotonic() - self._drawn >= self.every:
-            self._display.update(self._bundle(), raw=True)
-            self._drawn = time.monotonic()
-
-    def _bundle(self) -> dict[str, Any]:
-        """The figure; a table where none can be drawn."""
-        frame = self.to_frame().tail(_LINES)
-        rows = [[f"{value:.6g}" for value in row] for row in frame.itertuples(index=False, name=None)]
-        return {
-            "application/vnd.plotly.v1+json": self.to_figure().to_dict(),
-            "text/html": table(list(frame.columns), rows),
-            "text/plain": frame.to_string(index=False),
-        }
-
-    def _print(self, last: bool) -> None:
-        """Print the steps with a metric, and of the others some."""
-        rows = self.rows
-        metric = main_metric(rows) if self.metric is None else self.metric
-        columns = ["step", "loss", "learning_rate", *filter(None, [metric])]
-        for row in rows[self._told : len(rows) if last else -1]:  # the last may still get its metric
-            self._told += 1
-            if row["step"] < self._due and metric not in row and not (last and row is rows[-1]):
-                continue
-            self._due = row["step"] + max(1, self.total // _LINES)
-            if columns != self._head:
-                self._head = columns
-                print("  ".join(f"{name.removeprefix('eval_'):>13}" for name in columns))
-            values = [f"{row[name]:.6g}" if name in row else "" for name in columns]
-            print("  ".join(f"{value:>13}" for value in values), flush=True)
-
-
-def _somebody_watches() -> bool:
-    """Whether this runs in a notebook that a person has open; programs that run notebooks allow no questions."""
-    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    kernel = getattr(shell, "kernel", None)
-    return kernel is not None and bool(kernel.get_parent().get("content", {}).get("allow_stdin", False))

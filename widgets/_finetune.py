@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from widgets._curves import main_metric
+from widgets._curves import explained, main_metric
 from widgets._data import bundled_sets
 from widgets._finetune_figure import finetune_figure
 from widgets._pickers import model_name
@@ -79,12 +79,12 @@ class Finetuned:
 
     def caption(self) -> str:
         """Return how to read the figure."""
-        metric = main_metric(self.rows).removeprefix("eval_")
         return (
-            f"Left: the loss of the rows trained on (faint: as measured, strong: smoothed), and {metric} of "
-            f"{count(self.sizes[1])} rows that were held out, on the axis at the right; only this one says whether the "
-            f"model got better. Right: {count(len(self.texts))} texts on one map of both models. A line joins the two "
-            "places of a text whose neighbours changed most. Distance on the map is not similarity."
+            "Left: the loss of the rows trained on (faint: as measured, strong: smoothed); and, on the axis at the "
+            f"right, what {count(self.sizes[1])} rows say that were held out ({explained(main_metric(self.rows))}). "
+            f"Only the latter says whether the model got better. Right: {count(len(self.texts))} texts on one map of "
+            "both models. A line joins the two places of a text whose neighbours changed most. Distance on the map is "
+            "not similarity."
         )
 
     def facts(self) -> dict[str, object]:

@@ -256,13 +256,13 @@ class FinetunePanel(DataPanel):
         for button, keep in zip(keepers, (self.save, self.push), strict=True):
             button.on_click(lambda button, keep=keep: self._on_keep(keep, where.value.strip()))
         self._keep = styled(widgets.HBox([where, *keepers]), "wb-form")
-        first = [*shown, *self._roles.values(), self._losses, models.menu, look]
+        sets, column, upload = shown
+        first = [sets, upload, column, *self._roles.values(), self._losses, models.menu, look]
         return first, [*numbers.values(), models.other, *folded]
 
     def _build(self) -> None:
         super()._build()
-        children: tuple[Any, ...] = self.children
-        *above, actions, status, card = children
+        *above, actions, status, card = super().children
         actions.children = (*actions.children[:2], self._hold, *actions.children[2:])
         self.children = [*above, self._guide, actions, status, card]
 

@@ -96,7 +96,7 @@ def hold_out(dataset: Any, share: float = 0.2, *, seed: int = 0, most: int = 100
     return dataset.select(np.flatnonzero(~out)), dataset.select(np.flatnonzero(out)[:most])
 
 
-def suggest_evaluator(dataset: Any, others: Any = None, *, name: str = "held-out") -> Any:
+def suggest_evaluator(dataset: Any, others: Any = None, *, name: str = "") -> Any:
     """Return what measures how well a model does on rows that it was not trained on.
 
     Pairs and triplets: how well the first text finds the second, among all others; texts with classes: how well a text
