@@ -285,7 +285,7 @@ def test_a_preview_shows_mined_negatives_and_an_estimate(panel):
 
 def test_a_run_trains_a_copy_and_shows_what_changed(panel):
     before = panel.model.encode(TEXTS[:5])
-    panel.epochs = 5
+    panel.epochs, panel.learning_rate = 10, 0.1
     plain = panel.run()
     assert panel.state == "done"
     np.testing.assert_array_equal(panel.model.encode(TEXTS[:5]), before)
@@ -370,29 +370,33 @@ def test_an_input_changed_after_the_run_makes_the_result_old(panel):
     assert panel.state == "done"
 
 
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"data": None}, "There is no data yet"),
-        ({"loss": "CoSENTLoss"}, "needs"),
-        ({"second": ""}, "give nothing to measure"),
-        ({"second": "question"}, "each once"),
-        ({"label": "answer", "negatives": 1, "second": ""}, "Hard negatives are mined for pairs without labels"),
-        ({"learning_rate": 10.0, "loss": "MultipleNegativesRankingLoss", "model": "missing-model"}, "missing-model"),
-    ],
-)
-def test_what_cannot_be_trained_is_one_line_and_the_last_result_stays(panel, change, said):
+CANNOT = [
+    ({"loss": "CoSENTLoss"}, "needs"),
+    ({"second": ""}, "give nothing to measure"),
+    ({"second": "question"}, "each once"),
+    ({"label": "answer", "negatives": 1, "second": ""}, "Hard negatives are mined for pairs without labels"),
+    ({"model": "missing-model"}, "missing-model"),
+    ({"data": None}, "There is no data yet"),
+]
+
+
+def test_what_cannot_be_trained_is_one_line_and_the_last_result_stays(panel):
     good = panel.run()
-    for name, value in change.items():
-        setattr(panel, name, value)
-    with pytest.raises((WorkbenchError, OSError), match=said):
-        panel.run()
-    assert panel.state == "error"
-    assert "wb-error" in panel._status.value
-    assert panel.result.plain() == good
-    assert panel._tabs in panel._card.children
-    assert not panel._run.disabled
-    assert panel._hold.disabled
+    for change, said in CANNOT:
+        before = {name: getattr(panel, name) for name in change}
+        for name, value in change.items():
+            setattr(panel, name, value)
+        with pytest.raises((WorkbenchError, OSError), match=said):
+            panel.run()
+        assert panel.state == "error"
+        assert "wb-error" in panel._status.value
+        assert panel.result.plain() == good
+        assert panel._tabs in panel._card.children
+        assert not panel._run.disabled
+        assert panel._hold.disabled
+        for name, value in before.items():
+            setattr(panel, name, value)
+    assert panel.state == "done"
 
 
 class Slow(SentenceTransformer):
@@ -406,7 +410,7 @@ class Slow(SentenceTransformer):
 @pytest.fixture
 def endless(panel):
     panel.model = Slow(modules=list(static()))
-    panel.epochs = 1000
+    panel.epochs = 50
     return panel
 
 

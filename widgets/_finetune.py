@@ -3,14 +3,12 @@
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from widgets._curves import explained, main_metric
-from widgets._data import bundled_sets
 from widgets._finetune_figure import finetune_figure
 from widgets._pickers import model_name
 from widgets._theme import count
@@ -163,25 +161,21 @@ def finetune(inputs: _Inputs, model: Any, callback: Any, folder: str) -> Finetun
     return Finetuned(model, inputs, callback.rows, sizes, texts, places, kept, (_nearest(before), _nearest(after)))
 
 
-def code(inputs: _Inputs) -> str:
-    """Return Python that trains the same model."""
-    loss, data, (texts, label) = chosen_loss(inputs), inputs["data"], _columns(inputs)
-    if isinstance(data, (str, Path)):
-        frame = f"as_dataset({str(bundled_sets().get(str(data), data))!r}).to_pandas()"
-    else:
-        frame = f"pd.DataFrame({inputs['frame'][[*texts, *filter(None, [label])]].to_dict('list')!r})"
+def code(inputs: _Inputs, data: Any) -> str:
+    """Return Python that trains the same model on ``data``, written as a literal."""
+    loss, (texts, label) = chosen_loss(inputs), _columns(inputs)
+    given = "".join(f"    {row!r},\n" for row in data) if isinstance(data, list) else ""
     rate = inputs["learning_rate"] or "usual_learning_rate(model)"
     options = [f"    {name}={value!r}," for name, value in _settings(inputs, loss).items()]
     mined = f"num_negatives={inputs['negatives']}, relative_margin={_MARGIN}, verbose=False"
     return f"""\
-import pandas as pd
-from widgets import LiveCurves
-from workbench import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments, as_dataset
+from widgets import LiveCurves, as_frame
+from workbench import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from workbench.losses import {loss}
 from workbench.mining import mine_hard_negatives
 from workbench.training import hold_out, pick_columns, suggest_evaluator, usual_learning_rate
 
-frame = {frame}
+frame = as_frame({f"[{chr(10)}{given}]" if given else repr(data)})
 train, held_out = hold_out(pick_columns(frame, {texts!r}, {label!r}), {inputs["held_out"]}, seed={inputs["seed"]})
 model = SentenceTransformer({model_name(inputs["model"])!r})
 rows = {f"mine_hard_negatives(train, model, {mined})" if inputs["negatives"] else "train"}

@@ -3,7 +3,6 @@
 import copy
 import math
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -175,9 +174,9 @@ class FinetunePanel(DataPanel):
     @tr.observe("data")
     def _take_data(self, change: Any) -> None:
         """Guess what the columns are, unless those that are chosen are there, too."""
-        names = [] if self._frame is None else list(self._frame.columns)
         chosen = [getattr(self, name) for name in self.columns]
         super()._take_data(change)
+        names = [] if self._frame is None else list(self._frame.columns)
         for role in self._roles.values():
             self.fill(role, [("none", ""), *((one, one) for one in names)], None)
         if self._frame is not None and not (chosen[0] and {*chosen} <= {"", *names}):
@@ -214,17 +213,18 @@ class FinetunePanel(DataPanel):
         self._guide.value = f"{table(['loss that fits', 'why'], lines)}<p class='wb-note'>What it will see:</p>{seen}"
 
     def _on_preview(self, button: widgets.Button) -> None:
-        def look() -> None:
-            try:
-                with self.refusing():
-                    self._say(self.suggestions(), self.preview())
-                    said = f"{count(self._amount(self._inputs())[0])} steps, about {duration(self.estimate())}."
-                    self._say(self.suggestions(), self.preview(), said)
-            finally:
-                button.disabled = False
-
         button.disabled = True
-        threading.Thread(target=look, daemon=True).start()
+        self._in_background(self._look, button)
+
+    def _look(self, button: widgets.Button) -> None:
+        try:
+            with self.refusing():
+                found, rows = self.suggestions(), self.preview()
+                self._say(found, rows)
+                said = f"{count(self._amount(self._inputs())[0])} steps, about {duration(self.estimate())}."
+                self._say(found, rows, said)
+        finally:
+            button.disabled = False
 
     def _controls(self) -> tuple[list[widgets.Widget], list[widgets.Widget]]:
         shown, folded = self._data_controls()
@@ -247,8 +247,6 @@ class FinetunePanel(DataPanel):
         }
         for name, control in numbers.items():
             tr.link((self, name), (control, "value"))
-        self._hold = widgets.ToggleButton(description="Pause", tooltip="Wait after this step", disabled=True)
-        self._hold.observe(lambda change: self._on_hold(), "value")
         look = widgets.Button(description="Preview", tooltip="See the rows, mine negatives, estimate the time")
         look.on_click(self._on_preview)
         where = widgets.Text(description="Folder, or organization/name on the hub", value="my-model")
@@ -260,10 +258,14 @@ class FinetunePanel(DataPanel):
         first = [sets, upload, column, *self._roles.values(), self._losses, models.menu, look]
         return first, [*numbers.values(), models.other, *folded]
 
+    def _actions(self) -> list[widgets.Widget]:
+        self._hold = widgets.ToggleButton(description="Pause", tooltip="Wait after this step", disabled=True)
+        self._hold.observe(lambda change: self._on_hold(), "value")
+        return [self._hold]
+
     def _build(self) -> None:
         super()._build()
         *above, actions, status, card = super().children
-        actions.children = (*actions.children[:2], self._hold, *actions.children[2:])
         self.children = [*above, self._guide, actions, status, card]
 
     def _on_hold(self) -> None:
@@ -309,4 +311,4 @@ class FinetunePanel(DataPanel):
             return steps.finetune(inputs, model, self._live, folder)
 
     def _code(self, inputs: dict[str, Any]) -> str:
-        return steps.code(inputs)
+        return steps.code(inputs, self._plain_data(inputs))
