@@ -170,6 +170,10 @@ TABLES = {
         {"negative": ["a b", "c d"], "anchor": ["a c", "b d"], "positive": ["x y", "y z"]},
         (["anchor", "positive", "negative"], ""),
     ),
+    "one text in three languages": (
+        {"en": ["a cat", "a dog"], "de": ["die Katze", "der Hund"], "fr": ["le chat", "le chien"]},
+        (["en", "de"], ""),
+    ),
     "words only": ({"word": ["cat", "dog"]}, (["word"], "")),
 }
 

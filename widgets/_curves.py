@@ -18,7 +18,7 @@ _Rows = Sequence[Mapping[str, float]]
 _DRAWN = 400  # points of a curve at most; neighbours are put together
 _SPAN = 10  # points that the smoothed curve looks back on
 _DOTS = "stroke-dasharray='2 4'"
-_RIGHT = {"nticks": 6, "tickformat": ".2f", "tickcolor": "rgba(0,0,0,0)"}
+_RIGHT = {"nticks": 6, "tickformat": ".3f", "tickcolor": "rgba(0,0,0,0)"}
 _METRICS = {  # by a part of its name, the most telling first: how a metric is called, and what it says
     "ndcg@": "nDCG@10: how well the ten nearest are ordered, 1 is perfect",
     "spearman": "Spearman correlation: how well the similarities are in the order of the scores, 1 is perfect",

@@ -32,7 +32,7 @@ def suggest_columns(frame: "pd.DataFrame") -> tuple[list[str], str]:
     names = [name for name in strings if not values[name].str.contains(" ").any()]
     texts = [name for name in strings if name not in {*classes, *names, *VALID_LABEL_COLUMNS}] or strings[:1]
     known = sorted((name for name in strings if name.lower() in ROLES), key=lambda name: ROLES[name.lower()])
-    texts = (known if len(known) > 1 else texts)[:3]
+    texts = known[:3] if len(known) > 1 else texts[:2]
     label = next((name for name in VALID_LABEL_COLUMNS if name in frame.columns), "")
     if not label and len(texts) == 1:  # a single text is of use with its class only
         others = [*classes, *(name for name in frame.columns if frame[name].dtype.kind in "iu")]
@@ -64,8 +64,8 @@ def pick_columns(frame: "pd.DataFrame", texts: Sequence[str], label: str = "") -
 
 
 def usual_learning_rate(model: Any) -> float:
-    """Return a learning rate to begin with: 0.005 for static vectors, 2e-5 where a transformer is trained."""
-    return 5e-3 if any(isinstance(block, StaticEmbedding) for block in model.modules()) else 2e-5
+    """Return a learning rate to begin with: 0.01 for static vectors, 2e-5 where a transformer is trained."""
+    return 1e-2 if any(isinstance(block, StaticEmbedding) for block in model.modules()) else 2e-5
 
 
 def hold_out(dataset: Any, share: float = 0.2, *, seed: int = 0, most: int = 1000) -> tuple[Any, Any]:
