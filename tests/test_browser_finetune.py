@@ -4,7 +4,7 @@ import re
 
 from playwright.sync_api import expect
 
-from tests.lab import SHOTS, ask, go_dark
+from tests.lab import SHOTS, ask
 
 CELL = """
 import threading, time
@@ -85,8 +85,6 @@ def test_a_model_is_trained_watched_paused_cancelled_and_looked_at(lab):
         panel.get_by_role("button", name="Save").click()
         expect(panel.locator(".wb-status")).to_contain_text("Kept: kept")
         page.screenshot(path=SHOTS / "finetune.png")
-        go_dark(page)
-        page.screenshot(path=SHOTS / "finetune_dark.png")
 
 
 def test_curves_grow_in_their_cell_and_are_still_there_when_the_notebook_is_opened_again(lab):
