@@ -27,6 +27,7 @@ OWN = {
 ENCODE = {"data": "data/paraphrases.csv", "column": "text", "widths": [100, 5]}
 PAIRS = {"data": "data/english_german.csv", "columns": ["english", "german"], "rows": 12, "scale": 1.0}
 SEARCH = {"language": "german", "top": 5, "closer": 40, "rows": 1000, "seed": 1}
+CLASSES = {"data": "data/paraphrases.csv", "epochs": 20, "batch_size": 24, "seed": 1}
 MINING = {"margin": "distance", "negatives": 1, "relative_margin": 0.1}
 GROUPS = {"data": "data/questions.csv", "rows": 200, "clusters": 6, "projection": "pca", "query": "seed in the garden"}
 FEWER = {"k": 5, "recall": 0.9, "rescore_multiplier": 2}
@@ -35,6 +36,7 @@ RUNS = {
     "01_encode.ipynb": {"its own": {}, "others": ENCODE},
     "02_similarity.ipynb": {"its own": {}, "others": PAIRS},
     "03_search.ipynb": {"its own": {}, "others": SEARCH},
+    "05_finetune.ipynb": {"its own": {}, "others": CLASSES},
     "06_mining.ipynb": {"its own": {}, "others": MINING},
     "07_explore_clusters.ipynb": {"its own": {}, "others": GROUPS},
     "08_quantization.ipynb": {"its own": {}, "others": FEWER},
@@ -159,6 +161,35 @@ def test_search_finds_codes_by_words_paraphrases_by_meaning_and_most_by_both(exe
     assert results["the widest walk finds nine of ten"]
     for figure in ("lexical-figure", "approximate-figure", "quantized-figure"):
         assert "application/vnd.plotly.v1+json" in cells[figure].outputs[-1]["data"]
+
+
+def test_finetuning_helps_texts_that_were_held_out(execute):
+    cells, results, _ = execute("05_finetune.ipynb", {})
+    assert results["columns"] == ["question", "answer"]
+    assert results["loss"] == "MultipleNegativesRankingLoss"
+    assert results["loss fell"]
+    assert results["after"] > results["before"] + 0.02
+    assert results["nearest is right"]["after"] > results["nearest is right"]["before"]
+    assert 0.3 < results["kept"] < 1
+    assert results["the same when loaded"]
+    assert len(cells["curves"].outputs[-1]["data"]["application/vnd.plotly.v1+json"]["data"]) == 3
+    lines = printed(cells["train"]).splitlines()
+    assert lines[0].split()[:2] == ["step", "loss"]
+    assert int(lines[-1].split()[0]) == results["steps"]
+
+
+def test_finetuning_with_classes_brings_texts_of_one_class_together(execute):
+    _, results, _ = execute("05_finetune.ipynb", CLASSES)
+    assert results["columns"] == ["text", "meaning"]
+    assert results["loss"] == "BatchAllTripletLoss"
+    assert results["loss fell"]
+    assert results["after"] >= results["before"]
+
+
+def test_a_transformer_is_finetuned_by_parameter(execute, tiny_folder):
+    _, results, _ = execute("05_finetune.ipynb", {"model": str(tiny_folder), "learning_rate": 1e-3, "epochs": 2})
+    assert results["loss fell"]
+    assert results["the same when loaded"]
 
 
 def test_mining_finds_what_was_hidden(execute):

@@ -10,15 +10,20 @@ _HOMES = {
          "NoDuplicatesBatchSampler", "ProportionalBatchSampler", "RoundRobinBatchSampler"],
         "samplers",
     ),
+    **dict.fromkeys(
+        ["hold_out", "pick_columns", "suggest_columns", "suggest_evaluator", "usual_learning_rate"], "defaults"
+    ),
+    **dict.fromkeys(["History", "logged_rows"], "history"),
     **dict.fromkeys(["CrossEncoderTrainer", "SentenceTransformerTrainer", "Trainer"], "trainer"),
     "trial_table": "trials",
 }  # fmt: skip
 
 __all__ = [
     "BatchSamplers", "CrossEncoderTrainer", "CrossEncoderTrainingArguments", "DefaultBatchSampler",
-    "GroupByLabelBatchSampler", "MultiDatasetBatchSamplers", "NoDuplicatesBatchSampler", "ProportionalBatchSampler",
-    "RoundRobinBatchSampler", "SentenceTransformerTrainer", "SentenceTransformerTrainingArguments", "Trainer",
-    "check_columns", "loss_table", "suggest_losses", "trial_table",
+    "GroupByLabelBatchSampler", "History", "MultiDatasetBatchSamplers", "NoDuplicatesBatchSampler",
+    "ProportionalBatchSampler", "RoundRobinBatchSampler", "SentenceTransformerTrainer",
+    "SentenceTransformerTrainingArguments", "Trainer", "check_columns", "hold_out", "logged_rows", "loss_table",
+    "pick_columns", "suggest_columns", "suggest_evaluator", "suggest_losses", "trial_table", "usual_learning_rate",
 ]  # fmt: skip
 
 __getattr__, __dir__ = lazy(__name__, _HOMES)

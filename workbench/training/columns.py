@@ -10,7 +10,15 @@ from workbench.errors import ColumnsError, choose
 from workbench.losses.base import LABELS, Inputs
 from workbench.training.rows import blocks, first_without_text, head, is_number, label_facts
 
-__all__ = ["VALID_LABEL_COLUMNS", "Suggestion", "check_columns", "loss_table", "suggest_losses", "text_columns"]
+__all__ = [
+    "ROLES",
+    "VALID_LABEL_COLUMNS",
+    "Suggestion",
+    "check_columns",
+    "loss_table",
+    "suggest_losses",
+    "text_columns",
+]
 
 VALID_LABEL_COLUMNS = ("label", "labels", "score", "scores")
 """What a column of labels may be called; every other column holds texts."""
@@ -19,11 +27,12 @@ _NOT_TEXTS = ("dataset_name",)
 
 _IDS = {"id", "idx", "index", "guid"}  # numbers of such a name are no labels
 
-_ROLES = {  # names whose place is beyond doubt; a number behind them does not count
+ROLES = {
     **dict.fromkeys(["anchor", "query", "question", "premise"], 0),
     **dict.fromkeys(["positive", "answer", "passage", "hypothesis", "entailment"], 1),
     **dict.fromkeys(["negative", "contradiction"], 2),
 }
+"""Names of text columns whose place is beyond doubt; a number behind them does not count."""
 
 _HOMES = {"sentence": ["workbench.losses"], "pair": ["workbench.losses.cross_encoder", "workbench.losses.listwise"]}
 
@@ -234,7 +243,7 @@ def _advice(columns: _Columns, inputs: Sequence[Inputs]) -> str:
 
 def _reordered(columns: _Columns, inputs: Sequence[Inputs]) -> str:
     """The line that puts the columns right, when their names leave no doubt that they stand wrong; else nothing."""
-    roles = [_ROLES.get(re.sub(r"_?\d+$", "", name.lower())) for name in columns.texts]
+    roles = [ROLES.get(re.sub(r"_?\d+$", "", name.lower())) for name in columns.texts]
     places = [2 if role is None else role for role in roles]
     known = [role for role in roles if role is not None]
     wrong = known != sorted(known) or ({0, 1} <= set(known) and places != sorted(places))

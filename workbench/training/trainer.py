@@ -11,13 +11,15 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from transformers import PrinterCallback, TrainerCallback
 from transformers import Trainer as HuggingFaceTrainer
-from transformers import TrainerCallback
+from transformers.trainer import DEFAULT_PROGRESS_CALLBACK
 from transformers.trainer_utils import EvalLoopOutput
 
 from workbench import processes
 from workbench.errors import ChoiceError, ModelFormatError, TrainingError, choose
 from workbench.models import Router
+from workbench.progress import Bar, track
 from workbench.training import checkpoints, trials
 from workbench.training.arguments import CrossEncoderTrainingArguments, SentenceTransformerTrainingArguments
 from workbench.training.collator import COPY, DATASET, PairCollator, Rows, SentenceCollator
@@ -87,6 +89,7 @@ class Trainer(HuggingFaceTrainer):
         self.evaluators = [one for one in self.evaluators if one is not None]
         self._wanted_loss = loss
         self._losses: dict[str | None, nn.Module] = {}  # by data set; None: for all
+        self._bar = Bar("Training", "steps", 0)
         super().__init__(
             model,
             args,
@@ -109,6 +112,13 @@ class Trainer(HuggingFaceTrainer):
         if data_collator is None:
             self.data_collator = self.usual_collator()
         self._check_data()
+
+    def add_callback(self, callback: Any) -> None:
+        """Add a callback; one that ``shows_progress`` takes the place of the usual bar or lines."""
+        super().add_callback(callback)
+        if any(getattr(one, "shows_progress", False) for one in self.callback_handler.callbacks):
+            self.remove_callback(PrinterCallback)
+            self.remove_callback(DEFAULT_PROGRESS_CALLBACK)
 
     # ── what differs between the two kinds of model ───────────────────────────────────────────────────────────────
 
@@ -192,6 +202,7 @@ class Trainer(HuggingFaceTrainer):
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """Train on a batch; raises ``TrainingError`` when its loss is not a number."""
+        self._bar.update(self.state.global_step - self._bar.done, total=self.state.max_steps)
         rows = inputs["rows"]
         value: Tensor = super().training_step(model, inputs, num_items_in_batch)
         if not math.isfinite(value.item()):
@@ -415,14 +426,18 @@ class Trainer(HuggingFaceTrainer):
     # ── keeping ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def train(self, resume_from_checkpoint: str | Path | bool | None = None, *args: Any, **kwargs: Any) -> Any:
-        """Train; ``resume_from_checkpoint=True`` goes on from the last checkpoint that was written to its end."""
+        """Train; ``resume_from_checkpoint=True`` goes on from the last checkpoint that was written to its end.
+
+        Who listens to progress (``workbench.progress.listen``) hears of every step, and may cancel the run there.
+        """
         if self.hp_search_backend is None or not self.state.global_step:  # between trials there is no model
             self._check_metric()
         if resume_from_checkpoint is True:
             resume_from_checkpoint = checkpoints.latest(Path(self.args.output_dir))
         elif resume_from_checkpoint and not checkpoints.is_complete(Path(resume_from_checkpoint)):
             raise ModelFormatError(f"{resume_from_checkpoint} is no checkpoint, or was not written to its end.")
-        return super().train(str(resume_from_checkpoint) if resume_from_checkpoint else None, *args, **kwargs)
+        with track(0, unit="steps", desc="Training", show=False) as self._bar:
+            return super().train(str(resume_from_checkpoint) if resume_from_checkpoint else None, *args, **kwargs)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         folder = Path(self._get_output_dir(trial)) / f"checkpoint-{self.state.global_step}"
