@@ -12,7 +12,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
-from widgets import HeatmapPanel, cluster_order, similarity_figure
+from widgets import HeatmapPanel, cluster_order, comparison_figure, similarity_figure
 from widgets._theme import count, cut, duration, in_figure, ink_on, one_line, wrap
 from workbench import SentenceTransformer
 from workbench.errors import Cancelled, ChoiceError, ModelNotFoundError, TextTypeError, WorkbenchError
@@ -79,7 +79,7 @@ def everything_shown(panel):
     """All HTML that the panel has put on the page."""
     return [
         widget.value
-        for widget in (panel._note, panel._status, panel._below, *panel._tabs.children)
+        for widget in (panel._note, panel._status, panel._below, panel._sides, *panel._tabs.children)
         if isinstance(widget.value, str)
     ]
 
@@ -157,8 +157,15 @@ def test_figure_and_table_before_the_first_run_say_what_to_do(panel):
 def test_a_model_that_is_named_is_loaded_and_code_without_the_panel_makes_the_same_result(monkeypatch, tiny_folder):
     shown = []
     monkeypatch.setattr(go.Figure, "show", lambda figure: shown.append(figure))
-    for order in ("as given", "by cluster"):
-        panel = HeatmapPanel([*TEXTS, 'it\'s "quoted" \\ \n on two lines'], model=tiny_folder, order=order)
+    for view in (
+        {"order": "as given", "threshold": 0.5},
+        {"order": "by cluster"},
+        {"order": "by cluster", "documents": TEXTS[::-1]},
+        {"documents": TEXTS[:2], "threshold": 0.25, "similarity": "euclidean"},
+        {"similarity": "all four", "order": "by cluster", "documents": TEXTS},
+        {"similarity": "all four"},
+    ):
+        panel = HeatmapPanel([*TEXTS, 'it\'s "quoted" \\ \n on two lines'], model=tiny_folder, **view)
         panel.run()
         names = {}
         exec(compile(panel.to_code(), "code", "exec"), names)
@@ -178,7 +185,8 @@ def test_the_code_is_that_of_the_shown_result_also_when_inputs_have_changed(pane
 def test_parameters_go_through_json_and_make_the_same_panel(tiny_folder):
     panel = HeatmapPanel(TEXTS, model=tiny_folder, similarity="dot", order="by cluster")
     parameters = json.loads(json.dumps(panel.parameters))
-    assert parameters == {"texts": TEXTS, "model": str(tiny_folder), "similarity": "dot", "order": "by cluster"}
+    given = {"texts": TEXTS, "model": str(tiny_folder), "similarity": "dot", "order": "by cluster"}
+    assert parameters == {**given, "documents": [], "threshold": None}
     twin = HeatmapPanel.from_parameters(parameters)
     np.testing.assert_array_equal(twin.run(), panel.run())
     assert HeatmapPanel.from_parameters(parameters, similarity="cosine").similarity == "cosine"
@@ -202,18 +210,18 @@ def test_an_empty_panel_says_what_to_do_and_runs_its_example_on_one_click(bags):
 
 
 def test_text_area_and_texts_follow_each_other(panel):
-    assert panel._area.value == "\n".join(TEXTS)
-    panel._area.value = " first \n\n   \nsecond\r\n"
+    assert panel._areas["texts"].value == "\n".join(TEXTS)
+    panel._areas["texts"].value = " first \n\n   \nsecond\r\n"
     assert panel.texts == ["first", "second"]
-    assert panel._area.value == " first \n\n   \nsecond\r\n"
+    assert panel._areas["texts"].value == " first \n\n   \nsecond\r\n"
     panel.texts = ["with\na break", "plain"]
-    assert panel._area.value == "with a break\nplain"
+    assert panel._areas["texts"].value == "with a break\nplain"
     assert panel.texts == ["with\na break", "plain"]
 
 
 @pytest.mark.parametrize(("name", "value"), [("similarity", "dot"), ("order", "by cluster")])
 def test_a_picker_and_its_trait_follow_each_other(panel, name, value):
-    pickers = {"similarity": 3, "order": 4}
+    pickers = {"similarity": 4, "order": 5}
     picker = panel.children[1].children[pickers[name]]
     before = getattr(panel, name)
     setattr(panel, name, value)
@@ -448,7 +456,7 @@ def test_a_run_that_was_cancelled_never_shows_its_late_result(panel, bags):
     bags.go_on.clear()
     panel._run.click()
     assert bags.began.wait(30)
-    worker = next(thread for thread in threading.enumerate() if "_work_quietly" in thread.name)
+    worker = next(thread for thread in threading.enumerate() if "_quietly" in thread.name)
     panel.cancel()
     panel.cancel()
     bags.go_on.set()
@@ -484,11 +492,11 @@ def test_an_interrupted_cell_frees_the_panel(panel, bags):
 
 def test_an_input_changed_after_the_run_makes_the_result_stale_until_it_is_changed_back(panel):
     panel.run()
-    panel.similarity = "dot"
+    panel.texts = TEXTS[:3]
     assert panel.state == "stale"
     assert "An input has changed" in panel._status.value
     assert "wb-old" in panel._card._dom_classes
-    panel.similarity = "cosine"
+    panel.texts = TEXTS
     assert panel.state == "done"
     assert "wb-old" not in panel._card._dom_classes
 
@@ -499,7 +507,7 @@ def test_an_input_changed_during_the_run_makes_the_result_stale_when_it_comes(pa
     assert bags.began.wait(30)
     rested = threading.Event()
     panel.observe(lambda change: rested.set(), "state")
-    panel._area.value = "other\ntexts"
+    panel._areas["texts"].value = "other\ntexts"
     assert panel.state == "running"
     bags.go_on.set()
     assert rested.wait(30)
@@ -532,6 +540,147 @@ def test_a_folder_is_read_again_each_time(tiny_folder, tmp_path, tiny):
     before = panel.run()
     second.save(tmp_path / "model")
     assert np.abs(panel.run() - before).max() > 1e-4
+
+
+# Two lists, views of one result, and two texts side by side.
+
+
+def test_documents_are_compared_with_the_texts_and_have_an_order_of_their_own(bags):
+    documents = ["an invoice", "the dog sat", "a cat"]
+    panel = HeatmapPanel(TEXTS, documents=documents, model=bags, order="by cluster")
+    found = panel.run()
+    left, right = bags.encode(TEXTS), bags.encode(documents)
+    expected = left @ right.T / np.outer(np.linalg.norm(left, axis=1), np.linalg.norm(right, axis=1))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    frame = panel.to_frame()
+    assert list(frame) == ["text no.", "text", "document no.", "document", "similarity"]
+    assert len(frame) == 12
+    assert frame["similarity"].iloc[0] == pytest.approx(expected.max())
+    figure = panel.to_figure()
+    rows, columns = panel.result.orders
+    np.testing.assert_allclose(figure.data[0].z, expected[np.ix_(rows, columns)], atol=1e-6)
+    assert sorted(columns) == [0, 1, 2]
+    assert documents[columns[0]] in figure.data[0].x[0]
+    assert "document" in figure.layout.title.text
+    assert HeatmapPanel(["one text"], documents=documents, model=bags).run().shape == (1, 3)
+
+
+def test_a_model_with_sides_encodes_texts_as_queries_and_documents_as_documents(tiny_folder):
+    model = SentenceTransformer(tiny_folder, prompts={"query": "cat ", "document": "invoice "})
+    panel = HeatmapPanel(TEXTS, documents=TEXTS[::-1], model=model)
+    expected = model.similarity(model.encode_query(TEXTS), model.encode_document(TEXTS[::-1])).numpy()
+    np.testing.assert_allclose(panel.run(), expected, atol=1e-6)
+    assert np.abs(HeatmapPanel(TEXTS, model=model).run() - expected[:, ::-1]).max() > 1e-3
+
+
+def test_similarity_order_and_threshold_are_redrawn_at_once_without_the_model(panel, bags):
+    panel.run()
+    calls = bags.calls
+    panel.similarity = "dot"
+    vectors = panel.embeddings
+    np.testing.assert_allclose(panel.similarities, vectors @ vectors.T, rtol=1e-5, atol=1e-4)
+    panel.order = "by cluster"
+    panel.similarity = "cosine"
+    panel._least.value = 0.5
+    assert panel.threshold == 0.5
+    assert bags.calls == calls
+    assert panel.state == "done"
+    shown = np.array(panel.to_figure().data[0].z)
+    np.testing.assert_array_equal(np.isnan(shown), panel.similarities[np.ix_(*panel.result.orders)] < 0.5)
+    assert np.isnan(shown).any()
+    assert len(panel.to_figure().data[1].text) == np.isfinite(shown).sum()
+    assert panel.to_frame()["similarity"].min() >= 0.5
+    assert panel.result.facts()["Cells shown"] == f"{np.isfinite(shown).sum()} of 16"
+    panel._least.value = panel._least.min
+    assert panel.threshold is None
+    panel.texts = TEXTS[:2]
+    panel.similarity = "dot"
+    assert panel.state == "stale", "other texts wait for Run"
+    assert bags.calls == calls
+
+
+def test_a_threshold_above_everything_leaves_an_empty_table_and_no_error(panel):
+    panel.run()
+    panel.threshold = 5.0
+    assert panel.state == "done"
+    assert panel.to_frame().empty
+
+
+def test_all_four_similarities_stand_side_by_side_and_the_title_says_how_far_they_agree(panel):
+    panel.similarity = "all four"
+    panel.run()
+    figure, vectors = panel.to_figure(), panel.embeddings
+    expected = [
+        cosines(vectors),
+        vectors @ vectors.T,
+        -np.linalg.norm(vectors[:, None] - vectors[None], axis=2),
+        -np.abs(vectors[:, None] - vectors[None]).sum(axis=2),
+    ]
+    for trace, values in zip(figure.data, expected, strict=True):
+        np.testing.assert_allclose(trace.z, values, rtol=1e-4, atol=1e-3)
+    assert "agree on 6 of the 6" in figure.layout.title.text, "all pairs of four texts are among the first twenty"
+    frame = panel.to_frame()
+    for name, values in zip(("cosine", "dot", "euclidean", "manhattan"), expected, strict=True):
+        found = values[frame["no. 1"] - 1, frame["no. 2"] - 1]
+        np.testing.assert_allclose(frame[name], found, rtol=1e-4, atol=1e-3)
+    assert frame["cosine"].is_monotonic_decreasing
+
+
+def test_how_far_four_similarities_agree_is_counted_by_brute_force():
+    vectors = np.random.default_rng(0).normal(size=(12, 3)) * np.arange(1, 13)[:, None]
+    title = comparison_figure(vectors).layout.title.text
+    tables = [
+        cosines(vectors),
+        vectors @ vectors.T,
+        -np.linalg.norm(vectors[:, None] - vectors[None], axis=2),
+        -np.abs(vectors[:, None] - vectors[None]).sum(axis=2),
+    ]
+    pairs = [(i, j) for i in range(12) for j in range(i + 1, 12)]
+    best = [set(sorted(pairs, key=lambda pair: -table[pair])[:20]) for table in tables]
+    agreed = len(set.intersection(*best))
+    assert agreed < 20
+    assert f"agree on {agreed} of the 20" in title
+
+
+def test_a_click_on_a_cell_shows_both_texts_side_by_side_with_their_four_similarities(panel):
+    panel.order = "by cluster"
+    with pytest.raises(WorkbenchError, match="no result yet"):
+        panel.pair = (1, 2)
+    panel.run()
+    best = panel.to_frame().iloc[0]
+    assert panel.pair == (best["no. 1"], best["no. 2"])
+    order = panel.result.orders[0]
+    panel._clicks.point = [0, 3]
+    assert panel.pair == (order[0] + 1, order[3] + 1)
+    shown = panel._sides.value
+    assert shown.index(TEXTS[order[0]]) < shown.index(TEXTS[order[3]])
+    for similarity in ("cosine", "dot", "euclidean", "manhattan"):
+        panel.similarity = similarity
+        assert f"{panel.similarities[order[0], order[3]]:.4f}</bdi>" in shown
+        assert panel.pair == (order[0] + 1, order[3] + 1)
+    panel._numbers[0].value = 1
+    panel._numbers[1].value = 4
+    assert panel.pair == (1, 4)
+    with pytest.raises(WorkbenchError, match="texts 1 to 4"):
+        panel.pair = (5, 1)
+    panel.texts = TEXTS[:2]
+    panel.run()
+    assert panel.pair == (1, 2)
+    assert [number.max for number in panel._numbers] == [2, 2]
+
+
+def test_a_thousand_texts_are_drawn_within_two_seconds(bags):
+    vectors = np.random.default_rng(0).normal(size=(1000, 64)).astype(np.float32)
+    model = type("Given", (), {"encode": lambda self, texts: vectors})()
+    panel = HeatmapPanel([f"text {number}" for number in range(1000)], model=model)
+    begun = time.process_time()
+    panel.run()
+    assert time.process_time() - begun < 2
+
+
+def test_an_argument_that_no_input_has_is_refused():
+    with pytest.raises(TypeError, match="no input 'modell'; it has texts, documents, model"):
+        HeatmapPanel(TEXTS, modell="starter")
 
 
 # Hostile texts.

@@ -5,18 +5,22 @@ from typing import TYPE_CHECKING
 from workbench._lazy import lazy
 
 if TYPE_CHECKING:
-    from widgets._figures import cluster_order, similarity_figure
+    from widgets._data import as_frame
+    from widgets._figures import cluster_order, comparison_figure, similarity_figure
     from widgets._slope_figure import metrics_figure, slope_figure
+    from widgets.encode import EncodePanel
     from widgets.heatmap import HeatmapPanel
     from widgets.search import SearchPanel
 
-__all__ = ["HeatmapPanel", "SearchPanel", "cluster_order", "metrics_figure", "similarity_figure", "slope_figure"]
+__all__ = [
+    "EncodePanel", "HeatmapPanel", "SearchPanel", "as_frame", "cluster_order", "comparison_figure", "metrics_figure",
+    "similarity_figure", "slope_figure",
+]  # fmt: skip
 
 _HOMES = {
-    **dict.fromkeys(["cluster_order", "similarity_figure"], "_figures"),
-    **dict.fromkeys(["metrics_figure", "slope_figure"], "_slope_figure"),
-    "HeatmapPanel": "heatmap",
-    "SearchPanel": "search",
-}
+    "EncodePanel": "encode", "HeatmapPanel": "heatmap", "SearchPanel": "search", "as_frame": "_data",
+    "cluster_order": "_figures", "comparison_figure": "_figures", "metrics_figure": "_slope_figure",
+    "similarity_figure": "_figures", "slope_figure": "_slope_figure",
+}  # fmt: skip
 
 __getattr__, __dir__ = lazy(__name__, _HOMES)

@@ -12,9 +12,10 @@ from workbench.errors import choose
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-__all__ = ["SIMILARITIES", "cluster_order", "similarity_figure"]
+__all__ = ["SIMILARITIES", "cluster_order", "comparison_figure", "similarity_figure"]
 
 _Matrix = npt.NDArray[np.floating[Any]]
+_Order = npt.NDArray[np.intp]
 
 SIMILARITIES = {
     "cosine": "cosine similarity",
@@ -23,6 +24,7 @@ SIMILARITIES = {
     "manhattan": "negative Manhattan distance",
 }
 _WRITTEN = 12  # up to so many texts, the value stands in each cell
+_LEADING = 20  # most similar pairs on which the four similarities may agree
 _SIDE = 460  # pixels of the square of cells
 
 
@@ -42,69 +44,138 @@ def cluster_order(similarities: _Matrix) -> npt.NDArray[np.intp]:
 
 
 def similarity_figure(
-    texts: Sequence[str], similarities: _Matrix, function: str = "cosine", order: npt.NDArray[np.intp] | None = None
+    texts: Sequence[str],
+    similarities: _Matrix,
+    function: str = "cosine",
+    order: _Order | None = None,
+    *,
+    documents: Sequence[str] | None = None,
+    document_order: _Order | None = None,
+    threshold: float | None = None,
 ) -> "go.Figure":
-    """Draw the (n, n) similarities of n texts as a square of colours, with rows and columns in ``order``.
+    """Draw the (n, m) similarities of n texts to m documents, or to each other, as cells of colours.
 
     Cosine has the same scale in every figure, so that two can be compared: 0 to 1, or -1 to 1 where a value is below
     -0.1. The scale of the other functions fits the values. Texts are cut and escaped.
+
+    Args:
+        texts: n texts, one for each row.
+        similarities: (n, m), in the order of the texts and documents.
+        function: what they were made with: "cosine", "dot", "euclidean" or "manhattan".
+        order: (n,) the texts in the order of the rows; None: as given.
+        documents: m texts, one for each column; None: the texts themselves.
+        document_order: (m,) likewise for the columns; without documents, they have the order of the rows.
+        threshold: cells below it stay empty.
     """
     import plotly.graph_objects as go
     from plotly.colors import sample_colorscale
 
     measure, number = choose("similarity function", function, SIMILARITIES), len(texts)
+    across = texts if documents is None else documents
     order = np.arange(number) if order is None else order
-    values = np.asarray(similarities, dtype=np.float32)[np.ix_(order, order)]  # (n, n)
+    if documents is None:
+        document_order = order
+    elif document_order is None:
+        document_order = np.arange(len(across))
+    values = np.asarray(similarities, dtype=np.float32)[np.ix_(order, document_order)]  # (n, m)
     low, high, ticks = _scale(values, function)
     digits = 2 if max(-low, high) < 10 else 1 if max(-low, high) < 1000 else 0
     colours = DIVERGING if low == -high else SEQUENTIAL
     height = min(80 * number, _SIDE) + 140
     # A category's name is the text that its row shows on hover, so that n texts travel to the browser and not n².
-    names = [f"<b>{row + 1}</b>  {'<br>'.join(map(in_figure, wrap(texts[row])))}" for row in order]
-    gap = 1 if number <= 60 else 0
+    down, right = _names(texts, order), _names(across, document_order)
+    shown = values if threshold is None else np.where(values < threshold, np.float32(np.nan), values)
+    gap = 1 if max(values.shape) <= 60 else 0
     legend = go.heatmap.ColorBar(
         orientation="h", thickness=10, lenmode="pixels", len=360, outlinewidth=0,
         xref="container", x=0, xanchor="left", xpad=40, yref="container", y=1 - 62 / height, yanchor="top", ypad=0,
         tickvals=list(ticks), ticktext=list(ticks.values()), tickfont_size=12,
     )  # fmt: skip
     heatmap = go.Heatmap(
-        z=values, x=names, y=names, zmin=low, zmax=high, colorscale=colours, colorbar=legend,
-        xgap=gap, ygap=gap,
+        z=shown, x=right, y=down, zmin=low, zmax=high, colorscale=colours, colorbar=legend,
+        xgap=gap, ygap=gap, hoverongaps=False,
         hovertemplate=f"%{{y}}<br>%{{x}}<br><b>{measure} %{{z:.{digits}f}}</b><extra></extra>",
     )  # fmt: skip
     figure = go.Figure(heatmap)
-    if number <= _WRITTEN:
-        cells = values.ravel()
-        shades = sample_colorscale(colours, np.clip((cells - low) / (high - low), 0, 1))
-        grid = np.array(names, dtype=object)
+    if max(values.shape) <= _WRITTEN:
+        rows, columns = np.nonzero(np.isfinite(shown))
+        cells = values[rows, columns]
+        shades = sample_colorscale(colours, np.clip((cells - low) / (high - low), 0, 1)) if len(cells) else []
         figure.add_scatter(
-            x=np.tile(grid, number), y=np.repeat(grid, number), mode="text", hoverinfo="skip",
-            text=[_number(float(value), digits) for value in cells],
+            x=np.array(right, dtype=object)[columns], y=np.array(down, dtype=object)[rows], mode="text",
+            text=[_number(float(value), digits) for value in cells], hoverinfo="skip",
             textfont={"size": 13, "color": [ink_on(shade) for shade in shades]},
         )  # fmt: skip
     axis = {"type": "category", "constrain": "domain", "showgrid": False, "ticks": "", "tickfont": {"size": 12}}
-    rows, columns = _spread(number, 26), _spread(number, 345 // (10 + 7 * len(str(number))))
-    labels = [f"\u2068{in_figure(cut(texts[order[place]]))}\u2069  <b>{order[place] + 1}</b>" for place in rows]
+    rows_named, columns_named = _spread(number, 26), _spread(len(across), 345 // (10 + 7 * len(str(len(across)))))
+    labels = [f"\u2068{in_figure(cut(texts[order[row]]))}\u2069  <b>{order[row] + 1}</b>" for row in rows_named]
     # Plotly measures the labels by drawing everything twice: worth it for few cells, a second lost for 4 million.
-    left = 10 if (measured := number <= 100) else 300
+    left = 10 if (measured := max(values.shape) <= 100) else 300
+    square = {"scaleanchor": "x"} if 1 / 3 <= number / len(across) <= 3 else {}
+    title = _finding(texts, documents, similarities, digits)
     figure.update_layout(
-        layout(_finding(texts, similarities, digits), height, {"l": left, "r": 10, "t": 128, "b": 12, "pad": 4}),
+        layout(title, height, {"l": left, "r": 10, "t": 128, "b": 12, "pad": 4}),
         xaxis={**axis, "side": "top", "constraintoward": "left", "tickangle": 0},
-        yaxis={**axis, "autorange": "reversed", "constraintoward": "top", "scaleanchor": "x", "automargin": measured},
+        yaxis={**axis, "autorange": "reversed", "constraintoward": "top", "automargin": measured, **square},
     )
     figure.update_xaxes(
-        tickvals=[names[place] for place in columns], ticktext=[f"<b>{order[place] + 1}</b>" for place in columns]
+        tickvals=[right[place] for place in columns_named],
+        ticktext=[f"<b>{document_order[place] + 1}</b>" for place in columns_named],
     )
-    figure.update_yaxes(tickvals=[names[place] for place in rows], ticktext=labels)
+    figure.update_yaxes(tickvals=[down[row] for row in rows_named], ticktext=labels)
     return figure
 
 
-def _finding(texts: Sequence[str], similarities: _Matrix, digits: int) -> str:
+def comparison_figure(
+    embeddings: _Matrix,
+    others: _Matrix | None = None,
+    order: _Order | None = None,
+    document_order: _Order | None = None,
+) -> "go.Figure":
+    """Draw the four similarities of (n, dim) vectors, to (m, dim) others or to each other, side by side.
+
+    Each has a scale of its own, from its lowest value to its highest; the title says how far they agree on the most
+    similar pairs.
+    """
+    from plotly.subplots import make_subplots
+
+    from workbench.similarity import SimilarityFunction
+
+    across, symmetric = (embeddings, True) if others is None else (others, False)
+    order = np.arange(len(embeddings)) if order is None else order
+    document_order = order if symmetric else np.arange(len(across)) if document_order is None else document_order
+    best, figure = [], make_subplots(2, 2, subplot_titles=list(SIMILARITIES.values()), vertical_spacing=0.09)
+    pairs = np.flatnonzero(~np.tri(len(embeddings), dtype=bool) if symmetric else np.ones((len(order), len(across))))
+    for place, function in enumerate(SIMILARITIES):
+        values = SimilarityFunction.to_similarity_fn(function)(embeddings, across).numpy()
+        best.append(set(pairs[np.argsort(-values.ravel()[pairs], kind="stable")[:_LEADING]].tolist()))
+        figure.add_heatmap(
+            z=values[np.ix_(order, document_order)], x=[str(column + 1) for column in document_order],
+            y=[str(row + 1) for row in order], colorscale=SEQUENTIAL, showscale=False,
+            hovertemplate=f"texts %{{y}} and %{{x}}<br><b>{SIMILARITIES[function]} %{{z:.3g}}</b><extra></extra>",
+            row=place // 2 + 1, col=place % 2 + 1,
+        )  # fmt: skip
+    agreed, leading = len(set.intersection(*best)), min(_LEADING, len(pairs))
+    title = f"<b>The four agree on {agreed} of the {leading} most similar pairs</b>"
+    figure.update_layout(layout(title, 640, {"l": 40, "r": 10, "t": 76, "b": 20}))
+    figure.update_xaxes(type="category", showgrid=False, ticks="", nticks=12)
+    figure.update_yaxes(type="category", showgrid=False, ticks="", nticks=12, autorange="reversed")
+    return figure
+
+
+def _names(texts: Sequence[str], order: _Order) -> list[str]:
+    return [f"<b>{place + 1}</b>  {'<br>'.join(map(in_figure, wrap(texts[place])))}" for place in order]
+
+
+def _finding(texts: Sequence[str], documents: Sequence[str] | None, similarities: _Matrix, digits: int) -> str:
     """The title: which two texts are most alike."""
-    apart = np.where(np.tri(len(texts), dtype=bool), -np.inf, similarities)
+    symmetric = documents is None
+    apart = np.where(np.tri(len(texts), dtype=bool), -np.inf, similarities) if symmetric else np.asarray(similarities)
     first, second = (int(place) for place in np.unravel_index(np.argmax(apart), apart.shape))
-    pair = " and ".join(f"“\u2068{in_figure(cut(texts[place], 36))}\u2069”" for place in (first, second))
-    finding = f"Texts {first + 1} and {second + 1} are most alike, at {_number(apart[first, second], digits)}"
+    other = (texts if documents is None else documents)[second]
+    pair = " and ".join(f"“\u2068{in_figure(cut(text, 36))}\u2069”" for text in (texts[first], other))
+    which = f"Texts {first + 1} and {second + 1}" if symmetric else f"Text {first + 1} and document {second + 1}"
+    finding = f"{which} are most alike, at {_number(apart[first, second], digits)}"
     return f"<b>{finding}</b><br><span style='font-size:13px'>{pair}</span>"
 
 

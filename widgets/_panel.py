@@ -76,6 +76,8 @@ class Panel(widgets.VBox):
         self._filling = False
         self._build()
         for name, value in inputs.items():
+            if not self.has_trait(name):
+                raise TypeError(f"{type(self).__name__} has no input {name!r}; it has {', '.join(self.inputs)}.")
             setattr(self, name, value)
         self.observe(lambda change: self._changed(change["name"]), list(self.inputs))
         self._settle()
@@ -83,6 +85,10 @@ class Panel(widgets.VBox):
     def _controls(self) -> tuple[list[widgets.Widget], list[widgets.Widget]]:
         """Make the controls of the form, and those that are folded under "More"."""
         raise NotImplementedError
+
+    def _actions(self) -> list[widgets.Widget]:
+        """Make further buttons to stand beside Run and Cancel."""
+        return []
 
     def _amount(self, inputs: dict[str, Any]) -> tuple[int, str]:
         """Return how much there is to do, in the unit that the user thinks in: (900, "texts")."""
@@ -156,11 +162,17 @@ class Panel(widgets.VBox):
 
     def fill(self, control: Any, options: list[Any] | None, value: Any) -> None:
         """Give a control new options (None: keep them) and a value; what it shows in between is nobody's choice."""
-        before, self._filling = self._filling, True
-        try:
+        with self.filling():
             if options is not None:
                 control.options = options
             control.value = value
+
+    @contextmanager
+    def filling(self) -> Iterator[None]:
+        """Change controls without a pick."""
+        before, self._filling = self._filling, True
+        try:
+            yield
         finally:
             self._filling = before
 
@@ -177,7 +189,7 @@ class Panel(widgets.VBox):
         if name in self.live and self.state == "stale":
             now, before = self._inputs(), self._shown
             if all(key in self.live or same(now[key], before[key]) for key in now):
-                self._work_quietly(self._begin(), partial(self._again, self.result))
+                self._quietly(self._work, self._begin(), partial(self._again, self.result))
 
     # How a run goes.
 
@@ -212,13 +224,17 @@ class Panel(widgets.VBox):
             self._show(job, result)
         return result
 
-    def _work_quietly(self, job: Job, compute: Callable[[dict[str, Any]], Result] | None = None) -> None:
-        with suppress(Exception):  # the panel has shown it; behind a button there is nobody else to tell
-            self._work(job, compute)
-
     def _on_run(self, button: widgets.Button) -> None:
         if self._job is None:
-            threading.Thread(target=self._work_quietly, args=(self._begin(),), daemon=True).start()
+            self._in_background(self._work, self._begin())
+
+    def _in_background(self, work: Callable[..., Any], *arguments: Any) -> None:
+        """Do what a button asks for in another thread, so that Cancel and the rest of the notebook stay alive."""
+        threading.Thread(target=self._quietly, args=(work, *arguments), daemon=True).start()
+
+    def _quietly(self, work: Callable[..., Any], *arguments: Any) -> None:
+        with suppress(Exception):  # the panel has shown it; behind a button there is nobody else to tell
+            work(*arguments)
 
     def _on_example(self, button: widgets.Button) -> None:
         for name, value in self.example.items():
@@ -295,7 +311,7 @@ class Panel(widgets.VBox):
         self._card = styled(widgets.VBox([empty]), "wb-result")
         head = f"<div class='wb-title'>{in_html(self.title)}</div><p class='wb-purpose'>{in_html(self.purpose)}</p>"
         form = styled(widgets.HBox([*shown, more] if folded else shown), "wb-form")
-        actions = styled(widgets.HBox([self._run, self._cancel, self._bar, self._note]), "wb-actions")
+        actions = styled(widgets.HBox([self._run, self._cancel, *self._actions(), self._bar, self._note]), "wb-actions")
         styled(self, "wb-panel").children = [widgets.HTML(CSS + head), form, rest, actions, self._status, self._card]
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:

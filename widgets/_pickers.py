@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DataPanel", "Model", "ModelPicker", "known_models", "load_model", "load_reranker", "model_facts", "model_name",
-    "texts_of",
+    "model_prompts", "texts_of",
 ]  # fmt: skip
 
 
@@ -49,6 +49,22 @@ def model_facts(model: Any) -> str:
     where = "on this machine" if hub.available(row.name) else "not on this machine: downloaded when it runs"
     parts = [f"{row.dimensions} dimensions" if row.dimensions else "", length, f"{row.size_mb:g} MB", row.languages]
     return " · ".join(filter(None, [*parts, row.license or "licence unknown", row.note, where]))
+
+
+def model_prompts(model: Any) -> dict[str, str]:
+    """Return the prompts that a model brings, or that are published for it, by name, without loading its weights."""
+    from workbench import hub, persist, registry
+
+    if not isinstance(model, str):
+        return dict(getattr(model, "prompts", {}))
+    row = registry.facts(model)
+    known = {"query": row.query_prompt, "document": row.document_prompt} if row else {}
+    found = {name: text for name, text in known.items() if text}
+    return (
+        found | persist.read_config(hub.resolve(model, local_files_only=True)).prompts
+        if hub.available(model)
+        else found
+    )
 
 
 def model_name(model: Any) -> str:
@@ -160,12 +176,22 @@ class DataPanel(Panel):
         for name in values:
             if isinstance(self.traits()[name], Model):
                 values[name] = model_name(values[name])
-        if isinstance(values.get("data"), Path):
-            values["data"] = str(self.data)
-        elif values.get("data") is not None and not isinstance(self.data, (str, list)):
-            used = dict.fromkeys(filter(None, (getattr(self, name) for name in self.columns)))
-            values["data"] = json.loads(self._frame[list(used)].to_json(orient="records"))  # type: ignore[index]
-        return values
+        return {**values, "data": self._plain_data(self._inputs())} if "data" in values else values
+
+    def _plain_data(self, inputs: dict[str, Any]) -> Any:
+        """The data as a name, a path, texts or records of the columns that are in use."""
+        data = inputs["data"]
+        if data is None or isinstance(data, (str, list)):
+            return data
+        used = dict.fromkeys(filter(None, (inputs[name] for name in self.columns)))
+        return str(data) if isinstance(data, Path) else json.loads(inputs["frame"][[*used]].to_json(orient="records"))
+
+    def _data_code(self, inputs: dict[str, Any]) -> str:
+        """Return Python that makes ``frame`` and ``texts``; it needs ``as_frame`` of this package."""
+        data = self._plain_data(inputs)
+        rows = "".join(f"    {row!r},\n" for row in data) if isinstance(data, list) else ""
+        given = f"[\n{rows}]" if rows else repr(data)
+        return f"frame = as_frame({given})\ntexts = frame[{inputs['column']!r}].fillna('').tolist()\n"
 
     def _inputs(self) -> dict[str, Any]:
         own = super()._inputs()

@@ -1,7 +1,7 @@
 """The similarity heatmap: how alike a model finds each two of your texts."""
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
@@ -9,111 +9,53 @@ import numpy as np
 import numpy.typing as npt
 import traitlets as tr
 
+from widgets._clicks import Clicks
+from widgets._comparison import ALL, ORDERS, Comparison
 from widgets._data import is_data
-from widgets._figures import SIMILARITIES, cluster_order, similarity_figure
+from widgets._figures import SIMILARITIES
+from widgets._parts import styled
 from widgets._pickers import DataPanel, Model, ModelPicker, load_model, model_name
 from widgets._theme import count
 from workbench.errors import TruncationWarning, WorkbenchError, choose
 from workbench.texts import as_texts, clean
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
     import plotly.graph_objects as go
 
 __all__ = ["HeatmapPanel"]
 
 _MOST_TEXTS = 2000  # 4 million cells, 21 MB for the browser
-_ORDERS = {"as given": "in the order given", "by cluster": "in an order that puts similar texts side by side"}
-_MEANINGS = {
-    "cosine": "1: the same direction, 0: nothing in common for this model",
-    "dot": "higher is more alike, and long vectors score higher; the scale fits these texts only",
-    "euclidean": "0: the same vector, further below zero: less alike; the scale fits these texts only",
-    "manhattan": "0: the same vector, further below zero: less alike; the scale fits these texts only",
-}
-
-
-@dataclass(frozen=True, eq=False)
-class _Comparison:
-    """n texts, the vectors that a model gave them, and how alike these are."""
-
-    texts: list[str]
-    blank: int
-    model: str
-    function: str
-    arrangement: str
-    embeddings: npt.NDArray[np.float32]  # (n, dim)
-    similarities: npt.NDArray[np.float32]  # (n, n), in the order given
-    order: npt.NDArray[np.intp]  # (n,)
-    cut: int = 0
-
-    def plain(self) -> npt.NDArray[np.float32]:
-        """Return the (n, n) similarities, in the order given."""
-        return self.similarities
-
-    def figure(self) -> "go.Figure":
-        """Return the heatmap."""
-        return similarity_figure(self.texts, self.similarities, self.function, self.order)
-
-    def frame(self, limit: int | None = 1000) -> "pd.DataFrame":
-        """Return the most similar pairs, best first; with ``limit=None`` all n (n - 1) / 2 of them."""
-        import pandas as pd
-
-        first, second = np.triu_indices(len(self.texts), 1)
-        scores = self.similarities[first, second]
-        best = np.argsort(-scores, kind="stable")[:limit]
-        first, second, texts = first[best], second[best], np.array(self.texts, dtype=object)
-        numbers = {"no. 1": first + 1, "text 1": texts[first], "no. 2": second + 1, "text 2": texts[second]}
-        return pd.DataFrame({**numbers, "similarity": scores[best].astype(float)})
-
-    def caption(self) -> str:
-        """Return how to read the heatmap."""
-        cut = f" {count(self.cut)} of the texts are longer than the model reads, and were cut." if self.cut else ""
-        return (
-            f"Each cell compares the text of its row with the text whose number stands above, by "
-            f"{SIMILARITIES[self.function]} ({_MEANINGS[self.function]}). Texts stand {_ORDERS[self.arrangement]}. "
-            f"Hover over a cell for both. The score says what the model finds alike, not whether two texts agree.{cut}"
-        )
-
-    def facts(self) -> dict[str, object]:
-        """Return what was compared, and with what."""
-        import workbench
-
-        number = len(self.texts)
-        others = self.similarities.sum(dtype=float) - self.similarities.trace(dtype=float)
-        return {
-            "Texts shown": f"all {count(number)}, {count(number - len(set(self.texts)))} of them repeated",
-            "Left out": f"{count(self.blank)} without text",
-            "Cut": f"{count(self.cut)} longer than the model reads",
-            "Model": f"{self.model}, {count(self.embeddings.shape[1])} dimensions",
-            "Similarity": SIMILARITIES[self.function],
-            "Mean of two different texts": f"{others / (number * (number - 1)):.4f}",
-            "Order": self.arrangement,
-            "Made with": f"sentence-workbench {workbench.__version__}",
-        }
 
 
 class HeatmapPanel(DataPanel):
-    """Compare up to 2,000 texts, each with each, and see the scores as a square of colours.
+    """Compare up to 2,000 texts, with each other or with documents, and see the scores as cells of colours.
 
     Args:
         texts: a list of texts; or a DataFrame, a ``datasets.Dataset`` or the path of a CSV, TSV, JSONL or Parquet file,
             of which ``column`` is taken.
-        column: the column to take; "" takes the first that holds text.
+        column: the column to take; "" takes the one with the longest texts.
+        documents: texts to compare with, such as pages for which the texts are queries; none: with each other.
         model: name or folder of a model, or an object with ``encode(texts)``.
-        similarity: "cosine", "dot", "euclidean" or "manhattan".
+        similarity: "cosine", "dot", "euclidean", "manhattan", or "all four", side by side.
         order: "as given" or "by cluster", which puts similar texts side by side.
+        threshold: pairs below it are left out; None shows all.
         report: show figure and table in place of controls; None asks the environment variable ``WORKBENCH_REPORT``.
 
     Attributes:
         data: what ``column`` is taken from; assign something else to swap the texts.
         embeddings: (n, dim) vectors of the last run, None before.
-        similarities: (n, n) scores of the last run in the order given, None before.
+        similarities: (n, n) scores of the last run in the order given, None before; with documents (n, m).
+        pair: numbers, from 1, of the two texts that are shown side by side; a click on a cell sets it.
     """
 
     title = "Similarity heatmap"
     purpose = "See which of your texts a model finds alike, and how much."
     first_step = "Write or paste two or more texts above, one a line, and press Run."
-    inputs = ("texts", "model", "similarity", "order")
+    inputs = ("texts", "documents", "model", "similarity", "order", "threshold")
+    live = ("similarity", "order", "threshold")
     example = {  # noqa: RUF012 - the base class declares it as a class variable
         "texts": [
             "How do I reset my password?",
@@ -126,23 +68,18 @@ class HeatmapPanel(DataPanel):
     }
 
     texts = tr.Any()
+    documents = tr.Any()
     model = Model("starter")
     similarity = tr.Unicode("cosine")
     order = tr.Unicode("as given")
+    threshold = tr.Float(None, allow_none=True)
+    pair = tr.Tuple(tr.Int(), tr.Int(), default_value=(0, 0))
 
-    def __init__(
-        self,
-        texts: Any = (),
-        *,
-        column: str = "",
-        model: Any = "starter",
-        similarity: str = "cosine",
-        order: str = "as given",
-        report: bool | None = None,
-    ) -> None:
-        given = {"data": texts} if is_data(texts) else {"texts": texts}
-        picked = {"column": column} if column else {}
-        super().__init__(report=report, model=model, similarity=similarity, order=order, **given, **picked)
+    def __init__(self, texts: Any = (), *, column: str = "", **inputs: Any) -> None:
+        given: dict[str, Any] = {"data" if is_data(texts) else "texts": texts}
+        if column:
+            given["column"] = column
+        super().__init__(**given, **inputs)
 
     @property
     def embeddings(self) -> npt.NDArray[np.float32] | None:  # noqa: D102 - the class describes it
@@ -163,13 +100,17 @@ class HeatmapPanel(DataPanel):
     def _no_texts(self) -> list[str]:
         return []
 
-    @tr.validate("texts")
+    @tr.default("documents")
+    def _no_documents(self) -> list[str]:
+        return []
+
+    @tr.validate("texts", "documents")
     def _check_texts(self, proposal: Any) -> list[str]:
-        return clean(as_texts(proposal["value"], name="texts")[0])
+        return clean(as_texts(proposal["value"], name=proposal["trait"].name)[0])
 
     @tr.validate("similarity", "order")
     def _check_choice(self, proposal: Any) -> Any:
-        name, known = proposal["trait"].name, {"similarity": SIMILARITIES, "order": _ORDERS}
+        name, known = proposal["trait"].name, {"similarity": {**SIMILARITIES, ALL: ""}, "order": ORDERS}
         choose(name, proposal["value"], known[name])
         return proposal["value"]
 
@@ -178,70 +119,172 @@ class HeatmapPanel(DataPanel):
         super()._take_column(change)
         self.texts = self.texts_in_column
 
-    @tr.observe("texts")
+    @tr.observe("texts", "documents")
     def _write_area(self, change: Any) -> None:
-        written = [" ".join(text.splitlines()) for text in self.texts[:_MOST_TEXTS]]
-        if _lines(self._area.value) != _lines("\n".join(written)):
-            self.fill(self._area, None, "\n".join(written))
+        area, texts = self._areas[change["name"]], change["new"]
+        written = "\n".join(" ".join(text.splitlines()) for text in texts[:_MOST_TEXTS])
+        if _lines(area.value) != _lines(written):
+            self.fill(area, None, written)
 
     def _controls(self) -> tuple[list[widgets.Widget], list[widgets.Widget]]:
-        self._area = widgets.Textarea(description="Texts, one a line", rows=5, continuous_update=False)
-        functions = widgets.Dropdown(description="Similarity", options=[(v, k) for k, v in SIMILARITIES.items()])
-        orders = widgets.Dropdown(description="Order", options=list(_ORDERS))
+        self._areas = {}
+        labels = {"texts": "Texts, one a line", "documents": "Compare with (empty: with each other)"}
+        for name, label in labels.items():
+            self._areas[name] = area = widgets.Textarea(description=label, rows=5, continuous_update=False)
+            area.observe(lambda change, name=name: self.pick(name, _lines(change["new"])), "value")
+        choices = [*((measure, name) for name, measure in SIMILARITIES.items()), ("all four, side by side", ALL)]
+        functions = widgets.Dropdown(description="Similarity", options=choices)
+        orders = widgets.Dropdown(description="Order", options=list(ORDERS))
+        self._least = widgets.FloatSlider(
+            description="Hide below", min=-1, value=-1, step=0.01, continuous_update=False
+        )
         tr.link((self, "similarity"), (functions, "value"))
         tr.link((self, "order"), (orders, "value"))
-        self._area.observe(lambda change: self.pick("texts", _lines(change["new"])), "value")
+        self._least.observe(lambda change: self.pick("threshold", self._chosen(change["new"])), "value")
         self._models = ModelPicker(self)
         (sets, columns, upload), path = self._data_controls()
-        return [self._area, columns, self._models.menu, functions, orders], [self._models.other, sets, upload, *path]
+        self._numbers = [widgets.BoundedIntText(min=1, max=1), widgets.BoundedIntText(min=1, max=1)]
+        for number in self._numbers:
+            number.observe(lambda change: self.pick("pair", tuple(one.value for one in self._numbers)), "value")
+        self._sides, self._clicks = widgets.HTML(), Clicks()
+        self._clicks.observe(lambda change: self._take_click(change["new"]), "point")
+        numbers = styled(widgets.HBox([*self._numbers, self._clicks]), "wb-numbers")
+        self._pane = styled(widgets.VBox([numbers, self._sides]), "wb-pane")
+        shown = [*self._areas.values(), columns, self._models.menu, functions, orders, self._least]
+        return shown, [self._models.other, sets, upload, *path]
+
+    def _chosen(self, value: float) -> float | None:
+        """What the slider stands for: at its lower end, everything is shown."""
+        return None if value <= self._least.min else value
+
+    @tr.observe("threshold")
+    def _take_threshold(self, change: Any) -> None:
+        self.fill(self._least, None, self._least.min if self.threshold is None else self.threshold)
+
+    # Two texts of the result side by side.
+
+    def _views(self, result: Any) -> "Sequence[go.Figure | widgets.Widget]":
+        return [result.figure(), self._pane]
+
+    @tr.observe("result")
+    def _take_result(self, change: Any) -> None:
+        """Fit the slider and the numbers of the pair to a new result."""
+        result, shown = self.result, self.result.similarities
+        with self.filling():
+            self._least.max = np.inf
+            self._least.min, self._least.max = float(shown.min()), float(shown.max())
+            self._least.step = (self._least.max - self._least.min) / 200 or 1.0
+            self._take_threshold(None)
+            for number, label, most in zip(self._numbers, ("Text", "with"), shown.shape, strict=True):
+                number.description, number.max = label, most
+        kept = change["old"] is not None and change["old"].texts is result.texts
+        self.pair = self.pair if kept else result.best()
+        self._show_pair(None)
+
+    @tr.validate("pair")
+    def _check_pair(self, proposal: Any) -> Any:
+        shape, pair = self._need().similarities.shape, proposal["value"]
+        if not all(1 <= number <= most for number, most in zip(pair, shape, strict=True)):
+            raise WorkbenchError(f"pair is {pair}; this result has texts 1 to {shape[0]} against 1 to {shape[1]}.")
+        return pair
+
+    @tr.observe("pair")
+    def _show_pair(self, change: Any) -> None:
+        for number, value in zip(self._numbers, self.pair, strict=True):
+            self.fill(number, None, value)
+        self._sides.value = self.result.pair(*self.pair)
+
+    def _take_click(self, place: list[int]) -> None:
+        """Take row and column of a cell of the figure, as it is shown."""
+        rows, columns = self.result.orders
+        self.pair = (int(rows[place[0]]) + 1, int(columns[place[1]]) + 1)
 
     # The run.
 
     def _amount(self, inputs: dict[str, Any]) -> tuple[int, str]:
-        amount = sum(bool(text) and not text.isspace() for text in inputs["texts"])
+        amount = sum(bool(text.strip()) for text in inputs["texts"] + inputs["documents"])
         return amount, "text" if amount == 1 else "texts"
 
-    def _compute(self, inputs: dict[str, Any]) -> _Comparison:
-        from workbench.similarity import SimilarityFunction
-
-        texts, function = [text for text in inputs["texts"] if text.strip()], inputs["similarity"]
-        if len(texts) < 2:
+    def _compute(self, inputs: dict[str, Any]) -> Comparison:
+        texts, documents = (_written(inputs[name]) for name in ("texts", "documents"))
+        if len(texts) < (1 if documents else 2):
             raise WorkbenchError(
                 f"There {'is only one text' if texts else 'are no texts'}. Give two or more, one a line."
             )
-        if len(texts) > _MOST_TEXTS:
-            raise WorkbenchError(
-                f"There are {count(len(texts))} texts; a heatmap shows {count(_MOST_TEXTS)} at most. "
-                f"Give fewer, for example data.sample({_MOST_TEXTS}, random_state=0)."
-            )
-        name, model = model_name(inputs["model"]), load_model(inputs["model"])
+        for number in (len(texts), len(documents)):
+            if number > _MOST_TEXTS:
+                raise WorkbenchError(
+                    f"There are {count(number)} texts; a heatmap shows {count(_MOST_TEXTS)} at most. "
+                    f"Give fewer, for example data.sample({_MOST_TEXTS}, random_state=0)."
+                )
+        model = load_model(inputs["model"])
+        ask, answer = ("encode_query", "encode_document") if documents else ("encode", "encode")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", TruncationWarning)  # the caption says it
-            embeddings = np.asarray(model.encode(texts), dtype=np.float32)  # (n, dim)
+            embeddings = np.asarray(getattr(model, ask, model.encode)(texts), dtype=np.float32)  # (n, dim)
+            others = embeddings
+            if documents:
+                others = np.asarray(getattr(model, answer, model.encode)(documents), dtype=np.float32)  # (m, dim)
         limit = getattr(model, "max_seq_length", None)
-        cut = 0 if limit is None else int((model.token_counts(texts) > limit).sum())
-        similarities = SimilarityFunction.to_similarity_fn(function)(embeddings, embeddings).numpy()
-        if not (finite := np.isfinite(similarities).all(axis=1)).all():
-            row = int(np.argmin(np.isfinite(embeddings).all(axis=1))) if not finite.any() else int(np.argmin(finite))
-            raise WorkbenchError(f"The model gave text {row + 1} a vector that is not finite. Try another model.")
-        order = cluster_order(similarities) if inputs["order"] == "by cluster" else np.arange(len(texts))
-        blank = len(inputs["texts"]) - len(texts)
-        return _Comparison(texts, blank, name, function, inputs["order"], embeddings, similarities, order, cut)
+        cut = 0 if limit is None else int((model.token_counts(texts + documents) > limit).sum())
+        blank = len(inputs["texts"]) + len(inputs["documents"]) - len(texts) - len(documents)
+        about = (model_name(inputs["model"]), blank, cut, *_view(inputs))
+        return _finite(Comparison(texts, documents or None, embeddings, others, *about))
+
+    def _again(self, result: Any, inputs: dict[str, Any]) -> Comparison:
+        choice, arrangement, threshold = _view(inputs)
+        return _finite(replace(result, choice=choice, arrangement=arrangement, threshold=threshold))
 
     def _code(self, inputs: dict[str, Any]) -> str:
-        texts = "".join(f"    {text!r},\n" for text in inputs["texts"] if text.strip())
-        name, function, sort = model_name(inputs["model"]), inputs["similarity"], inputs["order"] == "by cluster"
-        return (
-            f"from widgets import {'cluster_order, ' if sort else ''}similarity_figure\n"
-            f"from workbench import SentenceTransformer\n\n"
-            f"texts = [\n{texts}]\n"
-            f"model = SentenceTransformer({name!r}, similarity_fn_name={function!r})\n"
-            f"embeddings = model.encode(texts)\n"
-            f"similarities = model.similarity(embeddings, embeddings).numpy()\n"
-            f"{'order = cluster_order(similarities)' if sort else 'order = None'}\n"
-            f"figure = similarity_figure(texts, similarities, {function!r}, order)\n"
-            f"figure.show()\n"
-        )
+        texts, documents = (_written(inputs[name]) for name in ("texts", "documents"))
+        (choice, arrangement, threshold), name = _view(inputs), model_name(inputs["model"])
+        sort, every = arrangement == "by cluster", choice == ALL
+        function = "cosine" if every else choice
+        names = [*(["cluster_order"] if sort else []), "comparison_figure" if every else "similarity_figure"]
+        lines = [f"from widgets import {', '.join(names)}", "from workbench import SentenceTransformer", ""]
+        lines += ["texts = [", *(f"    {text!r}," for text in texts), "]"]
+        if documents:
+            lines += ["documents = [", *(f"    {text!r}," for text in documents), "]"]
+        lines += [f"model = SentenceTransformer({name!r}, similarity_fn_name={function!r})"]
+        if documents:
+            lines += ["embeddings, others = model.encode_query(texts), model.encode_document(documents)"]
+        else:
+            lines += ["embeddings = others = model.encode(texts)"]
+        lines += ["similarities = model.similarity(embeddings, others).numpy()"]
+        rows = columns = "None"
+        if sort and not documents:
+            lines += ["rows = columns = cluster_order(similarities)"]
+        elif sort:
+            lines += ["rows = cluster_order(model.similarity(embeddings, embeddings).numpy())"]
+            lines += ["columns = cluster_order(model.similarity(others, others).numpy())"]
+        if sort:
+            rows, columns = "rows", "columns"
+        if every:
+            others = "others" if documents else "None"
+            lines += [f"figure = comparison_figure(embeddings, {others}, {rows}, {columns})"]
+        else:
+            more = f", documents=documents, document_order={columns}" if documents else ""
+            more += "" if threshold is None else f", threshold={threshold!r}"
+            lines += [f"figure = similarity_figure(texts, similarities, {function!r}, {rows}{more})"]
+        return "\n".join([*lines, "figure.show()", ""])
+
+
+def _view(inputs: dict[str, Any]) -> tuple[str, str, float | None]:
+    return inputs["similarity"], inputs["order"], inputs["threshold"]
+
+
+def _finite(result: Comparison) -> Comparison:
+    for what, table in (("text", result.similarities), ("document", result.similarities.T)):
+        if not (finite := np.isfinite(table)).all():
+            vectors = result.embeddings if what == "text" else result.others
+            whole = np.isfinite(vectors).all(axis=1)
+            row = int(np.argmin(finite.all(axis=1) if whole.all() else whole))
+            raise WorkbenchError(f"The model gave {what} {row + 1} a vector that is not finite. Try another model.")
+    return result
+
+
+def _written(texts: list[str]) -> list[str]:
+    return [text for text in texts if text.strip()]
 
 
 def _lines(text: str) -> list[str]:
