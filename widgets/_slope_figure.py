@@ -15,7 +15,6 @@ _GOLD = "#e6a700"
 _MOVES = {  # colour, dash: the direction is told without colour too
     "moved up": (CATEGORIES[0], "solid"), "moved down": (CATEGORIES[3], "dash"), "same rank": (OTHER, "dot"),
 }  # fmt: skip
-_SHAPES = ["", "/", "x", "."]
 
 
 def slope_figure(
@@ -47,7 +46,7 @@ def slope_figure(
     shown = dict.fromkeys([*after[:k], *before[:k]])
     sides = [sorted((name for name in shown if name in ranks), key=ranks.__getitem__) for ranks in (old, new)]
     places = [{name: place for place, name in enumerate(side, 1)} for side in sides]
-    height = _ROW * max(1, *map(len, sides)) + 150
+    height = _ROW * max(1, *map(len, sides)) + 136
     figure = go.Figure()
     for move, (colour, dash) in _MOVES.items():
         x: list[float | None] = []
@@ -85,14 +84,14 @@ def slope_figure(
         star = " ★" if name in judged else ""
         labels.append(f" <b>{new[name]}</b>{star} {arrow}{score} · \u2068{in_figure(cut(texts[name], 40))}\u2069")
     figure.update_layout(
-        layout(title or _finding(texts, old, new, judged, names), height, {"l": 60, "r": 420, "t": 100, "b": 16}),
-        legend={"orientation": "h", "x": 0, "xref": "container", "y": 1 - 40 / height, "yref": "container"},
+        layout(title or _finding(texts, old, new, judged, names), height, {"l": 60, "r": 420, "t": 126, "b": 10}),
+        legend=_legend(60 / height),
         xaxis={
             "range": [-0.04, 1.04], "fixedrange": True, "showgrid": False, "zeroline": False, "showticklabels": False,
             "ticks": "",
         },
         yaxis={
-            "range": [height / _ROW - 150 / _ROW + 0.6, 0.4], "fixedrange": True, "showgrid": False, "zeroline": False,
+            "range": [height / _ROW - 136 / _ROW + 0.6, 0.4], "fixedrange": True, "showgrid": False, "zeroline": False,
             "side": "right", "tickvals": list(range(1, len(labels) + 1)), "ticktext": labels, "ticks": "",
             "tickfont": {"size": 13},
         },
@@ -100,7 +99,7 @@ def slope_figure(
     for x, name in enumerate(names):
         figure.add_annotation(
             x=x, y=1, yref="paper", xanchor="left", yanchor="bottom", showarrow=False,
-            text=f"<b>{in_figure(cut(name, 44))}</b>", font={"color": INK},
+            text=f"<b>{in_figure(cut(name, 48))}</b>", font={"color": INK}, yshift=0 if x or len(name) < 20 else 18,
         )  # fmt: skip
     return figure
 
@@ -110,26 +109,30 @@ def metrics_figure(measured: Mapping[str, Mapping[str, float]]) -> "go.Figure":
     import plotly.graph_objects as go
 
     figure = go.Figure()
-    for place, (name, values) in enumerate(measured.items()):
+    names = [in_figure(cut(name, 60)) for name in measured]
+    for place, metric in enumerate(dict.fromkeys(name for values in measured.values() for name in values)):
+        reached = [values[metric] for values in measured.values()]
         figure.add_bar(
-            x=list(values), y=list(values.values()), name=in_figure(cut(name, 60)),
-            text=[f"{value:.2f}" for value in values.values()], textposition="outside", cliponaxis=False,
-            hovertemplate="%{x} %{y:.3f}<extra></extra>", marker_color=CATEGORIES[place % len(CATEGORIES)],
-            marker_pattern={"shape": _SHAPES[place % 4], "fillmode": "overlay", "fgcolor": "white", "solidity": 0.2},
+            x=reached, y=names, orientation="h", name=metric, text=[f"{value:.2f}" for value in reached],
+            textposition="outside", cliponaxis=False, hovertemplate="%{y}<br>%{x:.3f}<extra></extra>",
+            marker_color=CATEGORIES[place], marker_pattern={"shape": ("", "/")[place % 2], "fgcolor": "white"},
         )  # fmt: skip
-    best = max(measured, key=lambda name: next(iter(measured[name].values())))
-    height = 300 + 20 * len(measured)
+    best = in_figure(cut(max(measured, key=lambda name: next(iter(measured[name].values()))), 70))
+    height = 60 * len(measured) + 110
     figure.update_layout(
-        layout(
-            f"<b>Best over all judged queries: {in_figure(cut(best, 60))}</b>",
-            height,
-            {"l": 40, "r": 10, "t": 60 + 20 * len(measured), "b": 30},
-        ),
+        layout(f"<b>Best over all judged queries: {best}</b>", height, {"l": 10, "r": 40, "t": 76, "b": 30}),
         barmode="group",
-        legend={"x": 0, "xref": "container", "y": 1 - 40 / height, "yref": "container"},
+        legend=_legend(40 / height),
+        yaxis={"autorange": "reversed", "automargin": True, "ticks": ""},
+        xaxis={"range": [0, 1], "gridcolor": "rgba(128,128,128,0.25)", "zeroline": False},
     )
-    figure.update_yaxes(range=[0, 1.05], gridcolor="rgba(128,128,128,0.25)", zeroline=False)
     return figure
+
+
+def _legend(down: float) -> dict[str, Any]:
+    """A line of keys under the title, ``down`` of the figure's height from the top."""
+    across = {"orientation": "h", "x": 0, "xref": "container", "xanchor": "left"}
+    return {**across, "y": 1 - down, "yref": "container", "yanchor": "top", "traceorder": "normal"}
 
 
 def _move(up: int) -> str:

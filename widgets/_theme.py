@@ -114,7 +114,7 @@ def layout(title: str, height: int, margin: dict[str, int]) -> dict[str, Any]:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], note: str = "", words: Sequence[str] = ()) -> str:
-    """Return an HTML table of escaped cells, ``words`` marked; a long text is cut at a word and opens whole on click."""
+    """Return an HTML table of escaped cells with ``words`` marked; a long text is cut and opens whole on click."""
     head = "".join(f"<th>{in_html(column)}</th>" for column in columns)
     body = "".join("<tr>" + "".join(f"<td>{_cell(value, words)}</td>" for value in row) + "</tr>" for row in rows)
     foot = f"<p class='wb-note'>{in_html(note)}</p>" if note else ""

@@ -1,7 +1,6 @@
 """Retrieve and re-rank: find passages for a query, then see what a second look at them moves."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,14 +8,14 @@ import ipywidgets as widgets
 import traitlets as tr
 
 from widgets._data import as_frame, is_data
+from widgets._found import Found, K, Pipeline, query_words
 from widgets._pickers import DataPanel, Model, ModelPicker, load_model, load_reranker, model_name
-from widgets._slope_figure import metrics_figure, slope_figure
-from widgets._theme import count, cut
+from widgets._slope_figure import metrics_figure
+from widgets._theme import cut
 from workbench.errors import WorkbenchError, choose
 from workbench.texts import as_texts
 
 if TYPE_CHECKING:
-    import pandas as pd
     import plotly.graph_objects as go
 
     from workbench.search import Reranked
@@ -24,115 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["SearchPanel"]
 
 _RETRIEVERS = {"dense": "meaning (vectors)", "bm25": "words (BM25)", "hybrid": "both, merged by rank"}
-_K = 10  # of nDCG@10 and MRR@10
 _Judgements = dict[str, dict[str, float]]
-
-
-@dataclass(frozen=True, eq=False)
-class _Pipeline:
-    """What one retriever and re-ranker made of a query, and of all judged ones."""
-
-    name: str
-    found: "Reranked"
-    metrics: dict[str, dict[str, float]]  # by stage; empty without judgements
-
-    def order(self) -> list[str]:
-        """The ids, best first."""
-        return [name for name, _ in next(iter(self.found.reranked))]
-
-
-@dataclass(frozen=True, eq=False)
-class _Found:
-    """One query, searched by one pipeline, or by two to compare."""
-
-    query: str
-    words: list[str]
-    pipelines: tuple[_Pipeline, ...]
-    top: int
-    texts: dict[str, str]
-    gains: dict[str, float]
-    documents: int
-    blank: int
-    judged: int
-
-    def plain(self) -> "Reranked":
-        """Return what the first pipeline found; the second is ``panel.other``."""
-        return self.pipelines[0].found
-
-    def figure(self) -> "go.Figure":
-        """Return the slope chart: retrieved against re-ranked, or the final order of one pipeline against the other."""
-        last, found = self.pipelines[-1], self.pipelines[-1].found
-        two = len(self.pipelines) == 2
-        before = self.pipelines[0].order() if two else [name for name, _ in next(iter(found.retrieved))]
-        names = (f"A · {self.pipelines[0].name}", f"B · {last.name}") if two else ("retrieved", "re-ranked")
-        return slope_figure(
-            self.texts,
-            before,
-            last.order(),
-            self.top,
-            scores=dict(next(iter(found.reranked))),
-            judged=[name for name, gain in self.gains.items() if gain > 0],
-            names=names,
-        )
-
-    def measured(self) -> dict[str, dict[str, float]]:
-        """Return nDCG and MRR over the judged queries: pipeline and stage → metric → value."""
-        letters = "AB" if len(self.pipelines) == 2 else [""]
-        return {
-            f"{letter} {one.name}, {stage}".strip(): values
-            for letter, one in zip(letters, self.pipelines, strict=True)
-            for stage, values in one.metrics.items()
-        }
-
-    def frame(self) -> "pd.DataFrame":
-        """Return the passages in their new order: ranks, scores, gains, and the rank in the other pipeline."""
-        frame = self.plain().to_frame().drop(columns=["query", "text of query"])
-        frame = frame[["rank", "text", "score", "retrieval rank", "retrieval score", "moved", "id"]]
-        if self.gains:
-            frame.insert(2, "judged", [f"★ {gain:g}" if (gain := self.gains.get(name)) else "" for name in frame["id"]])
-        if len(self.pipelines) == 2:
-            ranks = {name: str(rank) for rank, name in enumerate(self.pipelines[1].order(), 1)}
-            frame.insert(1, "rank in B", [ranks.get(name, "–") for name in frame["id"]])
-        return frame
-
-    def caption(self) -> str:
-        """Return how to read the chart, what the pipelines score, and how long they took."""
-        metric = f"nDCG@{_K}"
-        quality = ", ".join(
-            f"{one.name} {' → '.join(f'{values[metric]:.2f}' for values in one.metrics.values())}"
-            for one in self.pipelines
-            if one.metrics
-        )
-        scored = (
-            f" {metric} (how well the top ten are ordered, 1 is perfect), retrieved → re-ranked, over "
-            if quality
-            else ""
-        )
-        scored += f"{count(self.judged)} judged queries: {quality}." if quality else ""
-        seconds = self.plain().seconds
-        times = ", ".join(f"{stage} {1000 * taken:,.0f} ms" for stage, taken in seconds.items())
-        lines = "two pipelines" if len(self.pipelines) == 2 else "two stages"
-        return (
-            f"Lines join the ranks of a passage in the {lines}; ▲ and ▼ say by how many it moved, gold ★ marks judged "
-            f"answers.{scored} Scores of two stages have different scales: compare ranks. This query: {times}."
-        )
-
-    def facts(self) -> dict[str, object]:
-        """Return what was searched, how, how long it took, and how good it is."""
-        import workbench
-
-        found = {
-            "Passages searched": f"{count(self.documents)}, {count(self.blank)} more without text left out",
-            "Passages shown": f"those among the first {self.top} of either order, of {len(self.texts)} found",
-            "Model": " against ".join(one.name for one in self.pipelines),
-            "Judged queries": count(self.judged) if self.judged else "none: quality is not measured",
-        }
-        for one in self.pipelines:
-            times = [f"{stage} {1000 * taken:,.1f} ms" for stage, taken in one.found.seconds.items()]
-            found[f"Time of {one.name}"] = " · ".join(times)
-        for name, values in self.measured().items():
-            found[f"Quality of {name}"] = " · ".join(f"{metric} {value:.4f}" for metric, value in values.items())
-        return {**found, "Made with": f"sentence-workbench {workbench.__version__}"}
 
 
 class SearchPanel(DataPanel):
@@ -147,10 +38,11 @@ class SearchPanel(DataPanel):
 
     Attributes:
         data: the documents; ``column`` is what is searched.
-        ids: the column of their ids; "" takes "id" if there is one, or else numbers the rows from 0.
+        ids: the column of their ids, "id" if there is one; "" numbers the rows from 0. Ids are compared as strings.
         query: what is asked.
         queries: examples that the query box offers; judged ones come by themselves.
-        judgements: query → its relevant ids, or id → gain; or a table, file or bundled set with columns query, id, gain.
+        judgements: query → its relevant ids, or id → gain; or a table, file or bundled set with columns query, id and
+            gain. They mark the answers and measure each pipeline.
         retriever: "dense" (with ``model``), "bm25" or "hybrid".
         reranker: a cross-encoder by name or as an object; "" keeps the retriever's order.
         candidates: how many passages the re-ranker gets.
@@ -163,13 +55,13 @@ class SearchPanel(DataPanel):
     purpose = "Find passages, then see what the re-ranker moves."
     first_step = "Choose data under More, write a query above, and press Run."
     inputs = (
-        "data", "column", "ids", "query", "queries", "judgements", "retriever", "model", "reranker", "candidates", "top",
-        "language", "other_retriever", "other_model", "other_reranker",
+        "data", "column", "ids", "query", "queries", "judgements", "retriever", "model", "reranker", "candidates",
+        "top", "language", "other_retriever", "other_model", "other_reranker",
     )  # fmt: skip
     live = ("query", "queries", "top")
     columns = ("column", "ids")
     example = {  # noqa: RUF012 - the base class declares it as a class variable
-        "data": "faq", "column": "answer", "judgements": "faq_queries", "query": "How do I reset my password?",
+        "data": "faq", "column": "answer", "judgements": "faq_queries", "query": "refund has not shown up yet",
     }  # fmt: skip
 
     ids = tr.Unicode("")
@@ -210,6 +102,12 @@ class SearchPanel(DataPanel):
         return {} if self.result is None else self.result.measured()
 
     # Inputs, from Python and from the form.
+
+    @tr.observe("data")
+    def _take_data(self, change: Any) -> None:
+        super()._take_data(change)
+        columns = () if self._frame is None else self._frame.columns
+        self.ids = self.ids if self.ids in columns else "id" if "id" in columns else ""
 
     @tr.default("judgements")
     def _no_judgements(self) -> _Judgements:
@@ -278,7 +176,7 @@ class SearchPanel(DataPanel):
     def _amount(self, inputs: dict[str, Any]) -> tuple[int, str]:
         return len(inputs["texts"]), "passage" if len(inputs["texts"]) == 1 else "passages"
 
-    def _compute(self, inputs: dict[str, Any]) -> _Found:
+    def _compute(self, inputs: dict[str, Any]) -> Found:
         documents = _documents(inputs)
         query = inputs["query"].strip()
         if not documents:
@@ -292,12 +190,12 @@ class SearchPanel(DataPanel):
         texts = {name: text for one in made for name, text in one.found.texts.items()}
         gains, blank = inputs["judgements"].get(query, {}), len(inputs["texts"]) - len(documents)
         judged = sum(any(gain > 0 for gain in known.values()) for known in inputs["judgements"].values())
-        words = _words(query, inputs["language"])
-        return _Found(query, words, made, inputs["top"], texts, gains, len(documents), blank, judged)
+        words = query_words(query, inputs["language"])
+        return Found(query, words, made, inputs["top"], texts, gains, len(documents), blank, judged)
 
     def _pipeline(
         self, inputs: dict[str, Any], side: str, query: str, documents: dict[str, str], kept: dict[Any, Any]
-    ) -> _Pipeline:
+    ) -> Pipeline:
         """Search with what is kept of these documents, and keep what is new: indexes, re-rankers, metrics."""
         from workbench.search import BM25Index, DenseIndex, HybridIndex, RetrieveRerank, open_index
 
@@ -322,38 +220,39 @@ class SearchPanel(DataPanel):
         search = RetrieveRerank(index, documents, second)
         how = (kind, _version(model), _version(reranker), language, candidates, repr(judged))
         runs = {"candidates": candidates, "judgements": list(judged.values())}
-        metrics = once(how, lambda: search.run(list(judged), **runs).metrics(_K)) if judged else {}
+        metrics = once(how, lambda: search.run(list(judged), **runs).metrics(K)) if judged else {}
         found = search.run(query, candidates, judgements=[judged.get(query, {})])
         name = " + ".join(filter(None, [kind, model_name(model) if kind != "bm25" else "", model_name(reranker)]))
-        return _Pipeline(name, found, metrics if reranker else dict(list(metrics.items())[:1]))
+        return Pipeline(name, found, metrics if reranker else dict(list(metrics.items())[:1]))
 
     def _code(self, inputs: dict[str, Any]) -> str:
-        documents = "".join(f"    {name!r}: {text!r},\n" for name, text in _documents(inputs).items())
         judged = "".join(f"    {query!r}: {gains!r},\n" for query, gains in inputs["judgements"].items())
+        names = f"map(str, frame[{inputs['ids']!r}])" if inputs["ids"] else "map(str, range(len(texts)))"
         parts = []
-        for side, result in [("", "result")] + [("other_", "other")] * bool(inputs["other_retriever"]):
+        for side, result in (("", "result"), ("other_", "other"))[: 1 + bool(inputs["other_retriever"])]:
             kind, model, reranker = (inputs[side + name] for name in ("retriever", "model", "reranker"))
             dense = f"DenseIndex(SentenceTransformer({model_name(model)!r}), open_index('exact'))"
             words = f"BM25Index({inputs['language'] or None!r})"
             index = {"dense": dense, "bm25": words, "hybrid": f"HybridIndex({{'meaning': {dense}, 'words': {words}}})"}
             second = f", CrossEncoder({model_name(reranker)!r})" if reranker else ""
-            gains = ", judgements=[judgements.get(query, {})]" if judged else ""
-            parts.append(
-                f"index = {index[kind]}\n"
-                f"index.add(list(documents), list(documents.values()))\n"
-                f"search = RetrieveRerank(index, documents{second})\n"
-                f"{result} = search.run(query, {inputs['candidates']}{gains})\n"
-            )
-            if judged:
-                run = f"search.run(list(judgements), {inputs['candidates']}, judgements=list(judgements.values()))"
-                parts.append(f"print({run}.metrics({_K}))\n")
+            every = f"{inputs['candidates']}, judgements=list(judgements.values())"
+            parts += [
+                f"index = {index[kind]}",
+                "index.add(list(documents), list(documents.values()))",
+                f"search = RetrieveRerank(index, documents{second})",
+                f"{result} = search.run(query, {inputs['candidates']})",
+                f"print({result}.to_frame({inputs['top']}))",
+                *([f"print(search.run(list(judgements), {every}).metrics({K}))"] if judged else []),
+            ]
         return (
-            f"from workbench import CrossEncoder, SentenceTransformer\n"
-            f"from workbench.search import BM25Index, DenseIndex, HybridIndex, RetrieveRerank, open_index\n\n"
-            f"documents = {{\n{documents}}}\n"
-            f"{f'judgements = {{{chr(10)}{judged}}}{chr(10)}' if judged else ''}"
-            f"query = {inputs['query'].strip()!r}\n\n{''.join(parts)}"
-            f"print(result.to_frame({inputs['top']}))\n"
+            "from widgets import as_frame\n"
+            "from workbench import CrossEncoder, SentenceTransformer\n"
+            "from workbench.search import BM25Index, DenseIndex, HybridIndex, RetrieveRerank, open_index\n\n"
+            f"{self._data_code(inputs) if inputs['data'] is not None else ''}"
+            f"documents = {{name: text for name, text in zip({names}, texts, strict=True) if text.strip()}}\n"
+            f"query = {inputs['query'].strip()!r}\n"
+            + (f"judgements = {{\n{judged}}}\n" if judged else "")
+            + "\n".join(["", *parts, ""])
         )
 
     def _figures(self, result: Any) -> "list[go.Figure]":
@@ -363,16 +262,12 @@ class SearchPanel(DataPanel):
 
 def _documents(inputs: dict[str, Any]) -> dict[str, str]:
     """The passages that hold text, by id."""
-    frame, texts, column = inputs["frame"], inputs["texts"], inputs["ids"]
-    if frame is None:
-        return {}
+    texts, column = inputs["texts"], inputs["ids"]
     if column:
-        choose("column", column, dict.fromkeys(frame.columns))
-    elif "id" in frame.columns and frame["id"].is_unique and inputs["column"] != "id":
-        column = "id"
-    names = [str(name) for name in (frame[column] if column else range(len(texts)))]
+        choose("column of ids", column, dict.fromkeys(inputs["frame"].columns))
+    names = [str(name) for name in (inputs["frame"][column] if column else range(len(texts)))]
     if len(set(names)) < len(names):
-        twice = next(name for place, name in enumerate(names) if name in names[:place])
+        twice = max(names, key=names.count)
         raise WorkbenchError(f"Two passages have the id {twice!r} in column {column!r}. Choose a column of unique ids.")
     return {name: text for name, text in zip(names, texts, strict=True) if text.strip()}
 
@@ -410,14 +305,3 @@ def _judgements(given: Any) -> _Judgements:
     for query, name, gain in zip(frame["query"], frame["id"], gains, strict=True):
         found.setdefault(str(query).strip(), {})[str(name)] = float(gain)
     return found
-
-
-def _words(query: str, language: str) -> list[str]:
-    """The words of a query that a table marks: not those that nearly every text holds."""
-    import re
-
-    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
-
-    words = list(dict.fromkeys(re.findall(r"\w+", query.casefold())))
-    rare = [word for word in words if word not in ENGLISH_STOP_WORDS and len(word) > 1]
-    return (rare if language == "english" else [word for word in words if len(word) > 3]) or words
