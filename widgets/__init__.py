@@ -7,20 +7,25 @@ from workbench._lazy import lazy
 if TYPE_CHECKING:
     from widgets._data import as_frame
     from widgets._figures import cluster_order, comparison_figure, similarity_figure
+    from widgets._mining_figure import mining_figure
     from widgets._slope_figure import metrics_figure, slope_figure
+    from widgets._tradeoff_figure import tradeoff_figure
     from widgets.encode import EncodePanel
     from widgets.heatmap import HeatmapPanel
+    from widgets.mining import MiningPanel
+    from widgets.quantization import QuantizationPanel
     from widgets.search import SearchPanel
 
 __all__ = [
-    "EncodePanel", "HeatmapPanel", "SearchPanel", "as_frame", "cluster_order", "comparison_figure", "metrics_figure",
-    "similarity_figure", "slope_figure",
+    "EncodePanel", "HeatmapPanel", "MiningPanel", "QuantizationPanel", "SearchPanel", "as_frame", "cluster_order",
+    "comparison_figure", "metrics_figure", "mining_figure", "similarity_figure", "slope_figure", "tradeoff_figure",
 ]  # fmt: skip
 
 _HOMES = {
-    "EncodePanel": "encode", "HeatmapPanel": "heatmap", "SearchPanel": "search", "as_frame": "_data",
-    "cluster_order": "_figures", "comparison_figure": "_figures", "metrics_figure": "_slope_figure",
-    "similarity_figure": "_figures", "slope_figure": "_slope_figure",
+    "EncodePanel": "encode", "HeatmapPanel": "heatmap", "MiningPanel": "mining", "QuantizationPanel": "quantization",
+    "SearchPanel": "search", "as_frame": "_data", "cluster_order": "_figures", "comparison_figure": "_figures",
+    "metrics_figure": "_slope_figure", "mining_figure": "_mining_figure", "similarity_figure": "_figures",
+    "slope_figure": "_slope_figure", "tradeoff_figure": "_tradeoff_figure",
 }  # fmt: skip
 
 __getattr__, __dir__ = lazy(__name__, _HOMES)

@@ -81,8 +81,8 @@ def slope_figure(
         moved = old[name] - new[name] if name in old else None
         arrow = "new" if moved is None else f"{'▲' if moved > 0 else '▼'}{abs(moved)}" if moved else "="
         score = f" · {scores[name]:.2f}".replace("-", "\u2212") if scores else ""
-        star = " ★" if name in judged else ""
-        labels.append(f" <b>{new[name]}</b>{star} {arrow}{score} · \u2068{in_figure(cut(texts[name], 40))}\u2069")
+        gold = " ★" if name in judged else ""
+        labels.append(f" <b>{new[name]}</b>{gold} {arrow}{score} · \u2068{in_figure(cut(texts[name], 40))}\u2069")
     figure.update_layout(
         layout(title or _finding(texts, old, new, judged, names), height, {"l": 60, "r": 420, "t": 126, "b": 10}),
         legend=_legend(60 / height),
@@ -96,10 +96,10 @@ def slope_figure(
             "tickfont": {"size": 13},
         },
     )  # fmt: skip
-    for x, name in enumerate(names):
+    for side, name in enumerate(names):
         figure.add_annotation(
-            x=x, y=1, yref="paper", xanchor="left", yanchor="bottom", showarrow=False,
-            text=f"<b>{in_figure(cut(name, 48))}</b>", font={"color": INK}, yshift=0 if x or len(name) < 20 else 18,
+            x=side, y=1, yref="paper", xanchor="left", yanchor="bottom", showarrow=False,
+            text=f"<b>{in_figure(cut(name, 48))}</b>", font={"color": INK}, yshift=0 if side or len(name) < 20 else 18,
         )  # fmt: skip
     return figure
 
@@ -115,7 +115,8 @@ def metrics_figure(measured: Mapping[str, Mapping[str, float]]) -> "go.Figure":
         figure.add_bar(
             x=reached, y=names, orientation="h", name=metric, text=[f"{value:.2f}" for value in reached],
             textposition="outside", cliponaxis=False, hovertemplate="%{y}<br>%{x:.3f}<extra></extra>",
-            marker_color=CATEGORIES[place], marker_pattern={"shape": ("", "/")[place % 2], "fgcolor": "white"},
+            marker_color=CATEGORIES[place],
+            marker_pattern={"shape": ("", "/")[place % 2], "fillmode": "overlay", "fgcolor": "white", "solidity": 0.2},
         )  # fmt: skip
     best = in_figure(cut(max(measured, key=lambda name: next(iter(measured[name].values()))), 70))
     height = 60 * len(measured) + 110
