@@ -1,5 +1,6 @@
 """Retrieve and re-rank: find passages for a query, then see what a second look at them moves."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,14 @@ __all__ = ["SearchPanel"]
 
 _RETRIEVERS = {"dense": "meaning (vectors)", "bm25": "words (BM25)", "hybrid": "both, merged by rank"}
 _Judgements = dict[str, dict[str, float]]
+
+
+class _Judged(tr.TraitType[Any, Any]):
+    """A trait for judgements, in any of the accepted forms."""
+
+    def validate(self, obj: Any, value: Any) -> _Judgements:
+        """Bring them into one form, or refuse them."""
+        return _judgements(value)
 
 
 class SearchPanel(DataPanel):
@@ -67,7 +76,7 @@ class SearchPanel(DataPanel):
     ids = tr.Unicode("")
     query = tr.Unicode("")
     queries = tr.List(tr.Unicode())
-    judgements = tr.Any()
+    judgements = _Judged({})
     retriever = tr.Unicode("hybrid")
     model = Model("starter")
     reranker = Model("starter-reranker", "predict")
@@ -109,14 +118,6 @@ class SearchPanel(DataPanel):
         columns = () if self._frame is None else self._frame.columns
         self.ids = self.ids if self.ids in columns else "id" if "id" in columns else ""
 
-    @tr.default("judgements")
-    def _no_judgements(self) -> _Judgements:
-        return {}
-
-    @tr.validate("judgements")
-    def _check_judgements(self, proposal: Any) -> _Judgements:
-        return _judgements(proposal["value"])
-
     @tr.validate("queries")
     def _check_queries(self, proposal: Any) -> list[str]:
         return as_texts(proposal["value"], name="queries")[0]
@@ -156,20 +157,31 @@ class SearchPanel(DataPanel):
         bound = {"query": self._box, "retriever": first, "other_retriever": other, "top": top}
         for name, control in {**bound, "candidates": candidates, "language": words}.items():
             tr.link((self, name), (control, "value"))
-        judged = widgets.Text(description="Judgements: a file or a bundled set", continuous_update=False)
-        judged.observe(lambda change: self.pick("judgements", change["new"].strip()), "value")
+        self._judged = widgets.Text(description="Judgements: a file or a bundled set", continuous_update=False)
+        self._judged.observe(lambda change: self.pick("judgements", change["new"].strip()), "value")
         models, others = ModelPicker(self), ModelPicker(self, "other_model", label="Its model")
-        rerankers = ModelPicker(self, "reranker", "cross-encoder", "Re-ranker")
+        self._rerankers = ModelPicker(self, "reranker", "cross-encoder", "Re-ranker")
         rest = ModelPicker(self, "other_reranker", "cross-encoder", "Its re-ranker")
-        for picker, trait in ((rerankers, "reranker"), (rest, "other_reranker")):
+        for picker, trait in ((self._rerankers, "reranker"), (rest, "other_reranker")):
             self.fill(
                 picker.menu, [("none", ""), *picker.menu.options[: len(picker.menu.options)]], getattr(self, trait)
             )
         (sets, columns, upload), path = self._data_controls()
         self._box.layout.flex = "1 1 100%"
-        shown = [self._box, first, models.menu, rerankers.menu, top]
+        shown = [self._box, first, models.menu, self._rerankers.menu, top]
         compare = [other, others.menu, rest.menu]
-        return shown, [sets, columns, upload, *path, judged, candidates, words, *compare, models.other, rerankers.other]
+        return shown, [
+            sets,
+            columns,
+            upload,
+            *path,
+            self._judged,
+            candidates,
+            words,
+            *compare,
+            models.other,
+            self._rerankers.other,
+        ]
 
     # The run.
 
@@ -208,7 +220,8 @@ class SearchPanel(DataPanel):
             return kept[key]
 
         kind, model, reranker = (inputs[side + name] for name in ("retriever", "model", "reranker"))
-        judged, candidates, language = inputs["judgements"], inputs["candidates"], inputs["language"]
+        candidates, language = inputs["candidates"], inputs["language"]
+        judged = {asked: known for asked, known in inputs["judgements"].items() if max(known.values(), default=0) > 0}
         parts: dict[str, Any] = {}
         if kind != "bm25":
             encoder = ("dense", _version(model))
@@ -282,26 +295,30 @@ def _judgements(given: Any) -> _Judgements:
     """Judgements in any of the accepted forms, as query → id → gain.
 
     Raises:
-        WorkbenchError: a table without the columns that it needs, or something else altogether.
+        WorkbenchError: a table without the columns that it needs, a gain that is no number, or something else.
     """
-    if not isinstance(given, str | Path) and not is_data(given):
-        if not isinstance(given, Mapping) or any(isinstance(known, str) for known in given.values()):
-            kind = type(given).__name__
-            raise WorkbenchError(f"judgements are of type {kind}; expected query → its ids, or query → id → gain.")
-        graded = {
-            str(query): known if isinstance(known, Mapping) else dict.fromkeys(known, 1)
-            for query, known in given.items()
-        }
-        return {query: {str(name): float(gain) for name, gain in known.items()} for query, known in graded.items()}
-    if given == "":
+    if given is None or (isinstance(given, str) and not given):
         return {}
-    frame = as_frame(given)
-    if missing := {"query", "id"} - set(frame.columns):
-        raise WorkbenchError(
-            f"The judgements have no column {sorted(missing)[0]!r}; expected query, id and perhaps gain."
-        )
-    gains = frame["gain"] if "gain" in frame.columns else [1.0] * len(frame)
+    if isinstance(given, Mapping) and not any(isinstance(known, str) for known in given.values()):
+        graded = {q: known if isinstance(known, Mapping) else dict.fromkeys(known, 1) for q, known in given.items()}
+        rows = [(query, name, gain) for query, known in graded.items() for name, gain in known.items()]
+    elif isinstance(given, str) or is_data(given):
+        frame = as_frame(given)
+        if missing := {"query", "id"} - set(frame.columns):
+            raise WorkbenchError(
+                f"The judgements have no column {min(missing)!r}; expected query, id and perhaps gain."
+            )
+        gains = frame["gain"] if "gain" in frame.columns else [1] * len(frame)
+        rows = list(zip(frame["query"], frame["id"], gains, strict=True))
+    else:
+        kind = type(given).__name__
+        raise WorkbenchError(f"judgements are of type {kind}; expected query → its ids, or query → id → gain.")
     found: _Judgements = {}
-    for query, name, gain in zip(frame["query"], frame["id"], gains, strict=True):
-        found.setdefault(str(query).strip(), {})[str(name)] = float(gain)
+    for query, name, gain in rows:
+        try:
+            found.setdefault(str(query).strip(), {})[str(name)] = value = float(gain)
+        except (TypeError, ValueError):
+            value = math.nan
+        if not math.isfinite(value):
+            raise WorkbenchError(f"The gain of {name!r} for the query {query!r} is {gain!r}; expected a number.")
     return found
