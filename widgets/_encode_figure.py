@@ -38,9 +38,9 @@ def vectors_figure(norms: _Array, cosines: _Array) -> "go.Figure":
     for place, (values, what, unit) in enumerate(
         ((norms, "length (norm) of a vector", "vector"), (cosines, "cosine of two random texts", "pair")), 1
     ):
-        # Bars of given heights, so that a million vectors send 40 numbers to the browser.
+        # Bars of given heights, so that a million vectors send 41 numbers to the browser.
         ends = (high - 0.05, high + 0.05) if place == 1 and even else None
-        heights, edges = np.histogram(values, 40, ends)
+        heights, edges = np.histogram(values, 41, ends)
         figure.add_bar(
             x=(edges[:-1] + edges[1:]) / 2, y=heights, width=np.diff(edges), row=1, col=place, showlegend=False,
             marker={"color": CATEGORIES[place - 1], "line": {"width": 0}},
@@ -48,5 +48,5 @@ def vectors_figure(norms: _Array, cosines: _Array) -> "go.Figure":
         )  # fmt: skip
         figure.update_xaxes(title=what, showgrid=False, zeroline=False, row=1, col=place)
         figure.update_yaxes(title=f"{unit}s", gridcolor="rgba(128,128,128,0.25)", zeroline=False, row=1, col=place)
-    figure.update_layout(layout(f"<b>{lengths}{usual}</b>", 300, {"l": 60, "r": 10, "t": 50, "b": 50}), bargap=0)
+    figure.update_layout(layout(f"<b>{lengths}{usual}</b>", 300, {"l": 60, "r": 10, "t": 50, "b": 56}), bargap=0)
     return figure

@@ -202,7 +202,7 @@ class DataPanel(Panel):
 
     @tr.validate("data")
     def _check_data(self, proposal: Any) -> Any:
-        data = proposal["value"]
+        data = proposal["value"]  # never None, which traitlets lets pass by
         frame = as_frame(data)
         self._frame, self._found = frame, text_columns(frame)
         return data.copy() if isinstance(data, list) else data
@@ -218,7 +218,7 @@ class DataPanel(Panel):
     @tr.observe("data")
     def _take_data(self, change: Any) -> None:
         """Offer the columns that hold text; stay with the same column where there is one."""
-        if self.data is None:  # no validator sees None
+        if self.data is None:
             self._frame, self._found = None, {}
         longest = max(self._found, key=lambda name: sum(map(len, map(str, self._found[name][:100]))), default="")
         kept = self.column if self.column in self._found else longest

@@ -214,7 +214,8 @@ class EncodePanel(DataPanel):
         self._prompts = widgets.Combobox(description="Prompt before each text", continuous_update=False)
         precisions = widgets.Dropdown(description="Precision", options=list(PRECISIONS))
         width = widgets.BoundedIntText(description="Dimensions (0: all)", max=2**20)
-        normalize = widgets.Checkbox(description="Scale to length 1", indent=False)
+        lengths = [("as the model gives them", False), ("scaled to length 1", True)]
+        normalize = widgets.Dropdown(description="Length of vectors", options=lengths)
         store = widgets.Text(description="Keep vectors in a file", continuous_update=False)
         for name, control in (("prompt", self._prompts), ("precision", precisions), ("normalize", normalize)):
             tr.link((self, name), (control, "value"))
