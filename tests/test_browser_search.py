@@ -5,7 +5,7 @@ import re
 
 from playwright.sync_api import expect
 
-from tests.lab import SHOTS, ask, go_dark
+from tests.lab import SHOTS, ask
 
 HOSTILE = '<img src=x onerror="window.hacked=1"> parcel $x^2$ **bold**'
 SEARCH = f"""
@@ -70,8 +70,7 @@ def test_a_search_draws_the_order_of_rank_and_another_query_draws_its_own(lab):
         expect(panel).to_contain_text("judged answer")
         assert page.evaluate("window.hacked") is None
         assert panel.evaluate("card => card.scrollWidth <= card.clientWidth")
-        go_dark(page)
-        page.screenshot(path=SHOTS / "search_dark.png")
+        page.screenshot(path=SHOTS / "search.png")
 
 
 def test_a_line_is_moved_and_a_recall_is_asked_for(lab):
