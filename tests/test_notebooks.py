@@ -28,6 +28,7 @@ ENCODE = {"data": "data/paraphrases.csv", "column": "text", "widths": [100, 5]}
 PAIRS = {"data": "data/english_german.csv", "columns": ["english", "german"], "rows": 12, "scale": 1.0}
 SEARCH = {"language": "german", "top": 5, "closer": 40, "rows": 1000, "seed": 1}
 CLASSES = {"data": "data/paraphrases.csv", "epochs": 20, "batch_size": 24, "seed": 1}
+RERANK = {"query": "E04 Brio", "known": "coffee-03", "candidates": 5}
 MINING = {"margin": "distance", "negatives": 1, "relative_margin": 0.1}
 GROUPS = {"data": "data/questions.csv", "rows": 200, "clusters": 6, "projection": "pca", "query": "seed in the garden"}
 FEWER = {"k": 5, "recall": 0.9, "rescore_multiplier": 2}
@@ -37,6 +38,7 @@ RUNS = {
     "02_similarity.ipynb": {"its own": {}, "others": PAIRS},
     "03_search.ipynb": {"its own": {}, "others": SEARCH},
     "05_finetune.ipynb": {"its own": {}, "others": CLASSES},
+    "04_retrieve_rerank.ipynb": {"its own": {}, "others": RERANK},
     "06_mining.ipynb": {"its own": {}, "others": MINING},
     "07_explore_clusters.ipynb": {"its own": {}, "others": GROUPS},
     "08_quantization.ipynb": {"its own": {}, "others": FEWER},
@@ -192,11 +194,25 @@ def test_a_transformer_is_finetuned_by_parameter(execute, tiny_folder):
     assert results["the same when loaded"]
 
 
+def test_a_second_look_lifts_the_known_page_and_the_panel_ranks_as_the_library_does(execute):
+    cells, results, _ = execute("04_retrieve_rerank.ipynb", {})
+    before, after = results["ranks of the known page"]
+    assert before > 3 >= after, "no word of the query is on the page: only reading both together finds it"
+    assert results["the same by hand"] is True
+    assert set(results["quality"]) == {"retrieved", "re-ranked"}
+    assert all(0.3 < value < 1 for row in results["quality"].values() for value in row.values())
+    hybrid, words = results["pipelines"].values()
+    assert hybrid > words + 0.01
+    for panel in ("panel", "compare"):
+        assert "application/vnd.jupyter.widget-view+json" in cells[panel].outputs[-1]["data"]
+
+
 def test_mining_finds_what_was_hidden(execute):
     cells, results, _ = execute("06_mining.ipynb", {})
     assert (results["texts"], results["true pairs"]) == (144, 132)
     assert 0.25 < results["paraphrase F1"]["vectors"] < results["paraphrase F1"]["best pairs"] < 0.6
     assert results["registers F1"]["margin"] > max(0.95, results["registers F1"]["cosine"])
+    assert results["panel"]["F1"] == results["paraphrase F1"]["vectors"], "the panel draws the line where F1 is best"
     assert 0.3 < results["english-german F1"] < 0.7, "names and cognates only"
     triplets, false = results["triplets"], results["false negatives"]
     assert false["nearest"] > 0.4 * triplets["nearest"], "most wordings that nobody marked come out as negatives"

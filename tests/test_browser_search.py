@@ -1,0 +1,104 @@
+"""The search, mining and quantization panels clicked through in real JupyterLab."""
+
+import itertools
+import re
+
+from playwright.sync_api import expect
+
+from tests.lab import SHOTS, ask
+
+HOSTILE = '<img src=x onerror="window.hacked=1"> parcel $x^2$ **bold**'
+SEARCH = f"""
+from widgets import SearchPanel
+panel = SearchPanel()
+hostile = {HOSTILE!r}
+panel
+"""
+MINE = """
+from IPython.display import display
+from widgets import MiningPanel, QuantizationPanel
+mining, bytewise = MiningPanel("paraphrases", labels="meaning"), QuantizationPanel("faq", column="answer")
+display(mining, bytewise)
+"""
+
+
+def test_a_search_draws_the_order_of_rank_and_another_query_draws_its_own(lab):
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    with lab.open(SEARCH, name="search") as page:
+        panel = page.locator(".wb-panel")
+        expect(panel).to_contain_text("Choose data under More")
+        panel.get_by_role("button", name="More").click()
+        panel.get_by_label("Data", exact=True).select_option("faq")
+        panel.get_by_label("Candidates", exact=True).fill("8")
+        panel.get_by_label("Candidates", exact=True).press("Tab")
+        panel.get_by_role("button", name="More").click()
+        panel.get_by_label("Query").fill("refund has not shown up yet")
+        panel.get_by_label("Query").press("Tab")
+        panel.get_by_role("button", name="Run").click()
+        labels = panel.locator(".ytick text")
+        expect(labels).to_have_count(8)
+        ranked = ask(
+            page,
+            "from workbench import CrossEncoder\n"
+            "ids = panel.found.retrieved.ids[0].tolist()\n"
+            "texts = [panel.found.texts[name] for name in ids]\n"
+            "rows = CrossEncoder('starter-reranker').rank(panel.query, texts)\n"
+            "print('|'.join(texts[row['corpus_id']][:12] for row in rows))",
+        )
+        for place, text in enumerate(ranked.split("|")):
+            expect(labels.nth(place)).to_contain_text(text)
+            expect(labels.nth(place)).to_contain_text(re.compile(rf"^\s*{place + 1}\D"))
+        boxes = [labels.nth(place).bounding_box() for place in range(8)]
+        assert all(one["y"] + one["height"] <= two["y"] + 1 for one, two in itertools.pairwise(boxes))
+        expect(panel.locator("mark").first).to_have_text(re.compile("refund|shown?", re.IGNORECASE))
+
+        # Another query needs no press; markup in it and in the passages stays text.
+        ask(page, "panel.data = [hostile, 'A parcel is late.', 'Nothing of the kind.']")
+        panel.get_by_role("button", name="Run").click()
+        expect(labels).to_have_count(3)
+        panel.get_by_label("Query").fill(HOSTILE)
+        panel.get_by_label("Query").press("Enter")
+        expect(panel.locator(".wb-table td").nth(1)).to_contain_text("<img src=x onerror=")
+        assert ask(page, "print(panel.result.query == hostile, panel.state)") == "True done"
+
+        # Judged answers get a star, and two pipelines stand side by side.
+        ask(page, "panel.judgements, panel.other_retriever = {hostile: [0]}, 'bm25'")
+        expect(panel.locator(".wb-stale")).to_be_visible()
+        panel.get_by_role("button", name="Run").click()
+        expect(panel.locator(".wb-figure")).to_have_count(2)
+        expect(panel.locator(".wb-figure").nth(1).locator(".barlayer .point")).to_have_count(6)
+        expect(panel).to_contain_text("judged answer")
+        assert page.evaluate("window.hacked") is None
+        assert panel.evaluate("card => card.scrollWidth <= card.clientWidth")
+        page.screenshot(path=SHOTS / "search.png")
+
+
+def test_a_line_is_moved_and_a_recall_is_asked_for(lab):
+    with lab.open(MINE, name="mining") as page:
+        mining, bytewise = page.locator(".wb-panel").nth(0), page.locator(".wb-panel").nth(1)
+        mining.get_by_role("button", name="Run").click()
+        title = mining.locator(".gtitle")
+        expect(title).to_contain_text(re.compile(r"At 0\.\d\d: .* of them right"))
+        before = title.text_content()
+        handle = mining.locator(".noUi-handle")
+        handle.focus()
+        for _ in range(5):
+            handle.press("ArrowRight")
+        expect(title).not_to_contain_text(before)
+        expect(mining.locator(".wb-status")).to_contain_text("Done")
+        taken = ask(
+            page, "print(mining.reading['pairs'], len(mining.to_frame()), mining.threshold == mining._slider.value)"
+        )
+        count, rows, same = taken.split()
+        assert (count, same) == (rows, "True")
+        expect(title).to_contain_text(f": {count} of")
+        mining.get_by_role("button", name="Best line").click()
+        expect(title).to_contain_text(before.split(",")[0][:9])
+
+        bytewise.get_by_role("button", name="Run").click()
+        expect(bytewise.locator(".gtitle")).to_contain_text("of the best in")
+        assert bytewise.locator(".scatterlayer .point").count() == 30
+        ask(page, "bytewise.recall = 0.3")
+        expect(bytewise.locator(".gtitle")).to_contain_text("binary")
+        assert ask(page, "print(bytewise.best.precision, bytewise.state)") == "binary done"
+        page.screenshot(path=SHOTS / "mining.png")

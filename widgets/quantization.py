@@ -1,0 +1,189 @@
+"""Quantization: what fewer bytes per vector cost in right results and save in time, on one's own texts."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets as widgets
+import numpy as np
+import traitlets as tr
+
+from widgets._pickers import DataPanel, Model, ModelPicker, load_model, model_name
+from widgets._theme import count
+from widgets._tradeoff_figure import tradeoff_figure
+from workbench.errors import WorkbenchError
+from workbench.texts import as_texts
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+
+    from workbench.search import Setting, Tradeoff
+
+__all__ = ["QuantizationPanel"]
+
+_HELD = 100  # texts that ask, where there are no queries
+_FEWEST = 20  # texts
+
+
+@dataclass(frozen=True, eq=False)
+class _Measured:
+    """Settings of a model's vectors, measured, and the recall that is wanted."""
+
+    tradeoff: "Tradeoff"
+    recall: float
+    model: str
+    held: int  # texts that asked instead of queries
+
+    def plain(self) -> "Tradeoff":
+        """Return the settings with their sizes, recalls and latencies."""
+        return self.tradeoff
+
+    def figure(self) -> "go.Figure":
+        """Return recall by bytes and by time."""
+        return tradeoff_figure(self.tradeoff, self.recall)
+
+    def frame(self) -> "pd.DataFrame":
+        """Return a row for each setting, with a ✓ where it keeps the wanted recall, and ★ at the smallest of those."""
+        best = self.tradeoff.best(self.recall)
+        kept = ["★ smallest" if row == best else "✓" * (row.recall >= self.recall) for row in self.tradeoff.rows]
+        frame = self.tradeoff.to_frame()
+        frame.insert(0, f"keeps {self.recall:g}", kept)
+        return frame
+
+    def caption(self) -> str:
+        """Return how to read the figure."""
+        held = f" {self.held} of the texts were held back to ask, for want of real queries." if self.held else ""
+        return (
+            "Further left is smaller or quicker, further up is better; the dashed line is the recall that is wanted. "
+            f"Filled symbols were scored again by the whole query, open ones not.{held} {self.tradeoff.notes[0]}"
+        )
+
+    def facts(self) -> dict[str, object]:
+        """Return what was measured, and what to bear in mind."""
+        import workbench
+
+        made, best = self.tradeoff, self.tradeoff.best(self.recall)
+        return {
+            "Vectors": f"{count(made.vectors)}, {count(made.searched)} of them searched",
+            "Queries": f"{count(made.queries)}{', held back from the texts (seed 0)' if self.held else ''}",
+            "Model": self.model,
+            f"Smallest that keeps {self.recall:g}": f"{best.precision}, {best.dim} dimensions, "
+            f"{'re-scored' if best.rescore else 'not re-scored'}: {count(best.bytes_per_vector)} bytes per vector",
+            **{f"Note {place}": note for place, note in enumerate(made.notes, 1)},
+            "Made with": f"sentence-workbench {workbench.__version__}",
+        }
+
+
+class QuantizationPanel(DataPanel):
+    """Measure bytes, recall and latency of float32, int8 and binary vectors, whole and shortened, on your own texts.
+
+    Args:
+        data: whatever ``DataPanel`` takes.
+        report: show figure and table in place of controls; None asks the environment variable ``WORKBENCH_REPORT``.
+        inputs: any of the attributes below.
+
+    Attributes:
+        column: the texts that are searched.
+        model: name or folder of a model, or an object with ``encode(texts)``.
+        queries: what is asked; without any, some of the texts are held back to ask.
+        k: how many results a search should find.
+        recall: the share of the best results that must still be found.
+        rescore_multiplier: candidates for each result, where candidates are scored again.
+    """
+
+    title = "Vectors in fewer bytes"
+    purpose = "See what smaller vectors cost in right results, and save in memory and time."
+    first_step = "Choose texts above, and press Run."
+    inputs = ("data", "column", "model", "queries", "k", "recall", "rescore_multiplier")
+    live = ("recall",)
+    example = {"data": "faq", "column": "answer"}  # noqa: RUF012 - the base class declares it as a class variable
+
+    model = Model("starter")
+    queries = tr.List(tr.Unicode())
+    k = tr.Int(10, min=1, max=1000)
+    recall = tr.Float(0.95, min=0.0, max=1.0)
+    rescore_multiplier = tr.Int(4, min=1, max=100)
+
+    def __init__(self, data: Any = None, *, report: bool | None = None, **inputs: Any) -> None:
+        self._kept: tuple[Any, Any] = (None, None)  # what was encoded, and its vectors
+        super().__init__(report=report, **({} if data is None else {"data": data}), **inputs)
+
+    @property
+    def best(self) -> "Setting":
+        """The smallest setting of the last run that keeps the wanted recall."""
+        best: Setting = self._need().tradeoff.best(self.recall)
+        return best
+
+    @tr.validate("queries")
+    def _check_queries(self, proposal: Any) -> list[str]:
+        return as_texts(proposal["value"], name="queries")[0]
+
+    @tr.observe("queries")
+    def _write_area(self, change: Any) -> None:
+        self.fill(self._area, None, "\n".join(" ".join(text.split()) for text in self.queries))
+
+    def _controls(self) -> tuple[list[widgets.Widget], list[widgets.Widget]]:
+        self._area = widgets.Textarea(description="Queries, one a line", rows=3, continuous_update=False)
+        self._area.observe(
+            lambda change: self.pick("queries", [*filter(str.strip, change["new"].splitlines())]), "value"
+        )
+        recall = widgets.FloatSlider(description="Wanted recall", min=0, max=1, step=0.01, continuous_update=False)
+        k = widgets.BoundedIntText(description="Results (k)", min=1, max=1000)
+        again = widgets.BoundedIntText(description="Candidates for each, re-scored", min=1, max=100)
+        for name, control in {"recall": recall, "k": k, "rescore_multiplier": again}.items():
+            tr.link((self, name), (control, "value"))
+        models = ModelPicker(self)
+        (sets, columns, upload), path = self._data_controls()
+        return [sets, columns, models.menu, k, recall], [self._area, upload, *path, again, models.other]
+
+    def _compute(self, inputs: dict[str, Any]) -> _Measured:
+        from workbench.search import quantization_tradeoff
+
+        texts, queries = _sides(inputs)
+        held = 0 if inputs["queries"] else len(queries)
+        asked = (texts, queries, inputs["model"])
+        if self._kept[0] != asked:
+            model = load_model(inputs["model"])
+            corpus = np.asarray(getattr(model, "encode_document", model.encode)(texts), dtype=np.float32)
+            self._kept = (asked, (getattr(model, "encode_query", model.encode)(queries), corpus))
+        vectors = self._kept[1]
+        tradeoff = quantization_tradeoff(*vectors, k=inputs["k"], rescore_multiplier=inputs["rescore_multiplier"])
+        return _Measured(tradeoff, inputs["recall"], model_name(inputs["model"]), held)
+
+    def _again(self, result: Any, inputs: dict[str, Any]) -> _Measured:
+        return _Measured(result.tradeoff, inputs["recall"], result.model, result.held)
+
+    def _code(self, inputs: dict[str, Any]) -> str:
+        held = (
+            "texts = [text for text in texts if text.strip()]\n"
+            f"held = np.random.default_rng(0).choice(len(texts), min({_HELD}, len(texts) // 5), replace=False)\n"
+            "queries = [text for row, text in enumerate(texts) if row in held]\n"
+            "texts = [text for row, text in enumerate(texts) if row not in held]\n"
+        )
+        given = "".join(f"    {text!r},\n" for text in inputs["queries"])
+        return (
+            "import numpy as np\n\nfrom widgets import as_frame, tradeoff_figure\n"
+            "from workbench import SentenceTransformer\nfrom workbench.search import quantization_tradeoff\n\n"
+            f"{self._data_code(inputs) if inputs['data'] is not None else ''}"
+            f"{f'queries = [{chr(10)}{given}]{chr(10)}' if given else held}"
+            f"model = SentenceTransformer({model_name(inputs['model'])!r})\n"
+            "vectors = model.encode_query(queries), model.encode_document([text for text in texts if text.strip()])\n"
+            f"tradeoff = quantization_tradeoff(\n    *vectors, k={inputs['k']}, "
+            f"rescore_multiplier={inputs['rescore_multiplier']}\n)\n"
+            f"print(tradeoff.to_frame())\nprint(tradeoff.best({inputs['recall']}))\n"
+            f"tradeoff_figure(tradeoff, {inputs['recall']}).show()\n"
+        )
+
+
+def _sides(inputs: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """The texts that are searched, and those that ask."""
+    texts, queries = [text for text in inputs["texts"] if text.strip()], inputs["queries"]
+    if len(texts) < _FEWEST:
+        raise WorkbenchError(
+            f"There are {len(texts)} texts to search; recall needs {_FEWEST} or more to mean anything."
+        )
+    if queries:
+        return texts, queries
+    held = set(np.random.default_rng(0).choice(len(texts), min(_HELD, len(texts) // 5), replace=False).tolist())
+    sides = ([text for row, text in enumerate(texts) if (row in held) == side] for side in (False, True))
+    return tuple(sides)  # type: ignore[return-value]
