@@ -7,14 +7,23 @@ from workbench._lazy import lazy
 if TYPE_CHECKING:
     from widgets._data import as_frame
     from widgets._figures import cluster_order, comparison_figure, similarity_figure
+    from widgets._map_figure import Groups, map_figure
+    from widgets._slope_figure import metrics_figure, slope_figure
     from widgets.encode import EncodePanel
+    from widgets.explorer import Explorer, ExplorerPanel
     from widgets.heatmap import HeatmapPanel
+    from widgets.search import SearchPanel
 
-__all__ = ["EncodePanel", "HeatmapPanel", "as_frame", "cluster_order", "comparison_figure", "similarity_figure"]
+__all__ = [
+    "EncodePanel", "Explorer", "ExplorerPanel", "Groups", "HeatmapPanel", "SearchPanel", "as_frame", "cluster_order",
+    "comparison_figure", "map_figure", "metrics_figure", "similarity_figure", "slope_figure",
+]  # fmt: skip
 
 _HOMES = {
-    "EncodePanel": "encode", "HeatmapPanel": "heatmap", "as_frame": "_data", "cluster_order": "_figures",
-    "comparison_figure": "_figures", "similarity_figure": "_figures",
+    "EncodePanel": "encode", "Explorer": "explorer", "ExplorerPanel": "explorer", "Groups": "_map_figure",
+    "HeatmapPanel": "heatmap", "SearchPanel": "search", "as_frame": "_data", "cluster_order": "_figures",
+    "comparison_figure": "_figures", "map_figure": "_map_figure", "metrics_figure": "_slope_figure",
+    "similarity_figure": "_figures", "slope_figure": "_slope_figure",
 }  # fmt: skip
 
 __getattr__, __dir__ = lazy(__name__, _HOMES)

@@ -42,4 +42,9 @@ def pages(result: Any, code: str) -> tuple[str, str, str]:
     ]
     note = f"The first {len(rows)} of {count(len(frame))} rows; to_frame() has them all." if len(frame) > 20 else ""
     rest = f"\n… {count(len(code) - 4000)} more letters: print(panel.to_code())" if len(code) > 4000 else ""
-    return table(list(frame.columns), rows, note), f"<pre>{in_html(code[:4000] + rest)}</pre>", facts(result.facts())
+    words = getattr(result, "words", ())  # those that a table marks
+    return (
+        table(list(frame.columns), rows, note, words),
+        f"<pre>{in_html(code[:4000] + rest)}</pre>",
+        facts(result.facts()),
+    )

@@ -9,7 +9,7 @@ from typing import Any
 
 __all__ = [
     "CATEGORIES", "CSS", "DIVERGING", "FONT", "INK", "OTHER", "SEQUENTIAL", "SYMBOLS", "count", "cut", "duration",
-    "facts", "in_figure", "in_html", "ink_on", "layout", "one_line", "table", "wrap",
+    "facts", "in_figure", "in_html", "ink_on", "layout", "marked", "one_line", "table", "wrap",
 ]  # fmt: skip
 
 # Blue is below zero, orange above; the lightness is even on both sides, so neither looks like more.
@@ -60,6 +60,21 @@ def in_html(text: object) -> str:
     return html.escape(str(text), quote=True)
 
 
+def marked(text: str, words: Sequence[str]) -> str:
+    """Escape a text for HTML, with each word marked that is one of ``words`` in lower case, but for its ending."""
+    parts = re.split(r"(\w+)", text)  # every second one is a word
+    hits = [place % 2 == 1 and any(_alike(part.casefold(), word) for word in words) for place, part in enumerate(parts)]
+    return "".join(
+        f"<mark>{in_html(part)}</mark>" if hit else in_html(part) for part, hit in zip(parts, hits, strict=True)
+    )
+
+
+def _alike(one: str, other: str) -> bool:
+    """Whether two words are the same up to an ending of at most three letters: parcel, parcels."""
+    short, long = sorted((one, other), key=len)
+    return one == other or (len(short) >= 4 and len(long) - len(short) <= 3 and long.startswith(short))
+
+
 def count(number: int) -> str:
     """Return a count with thin spaces: 12 345."""
     return f"{number:,}".replace(",", "\u202f")
@@ -98,10 +113,10 @@ def layout(title: str, height: int, margin: dict[str, int]) -> dict[str, Any]:
     }
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[object]], note: str = "") -> str:
-    """Return an HTML table of escaped cells; a long text is cut at a word and opens whole on click."""
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]], note: str = "", words: Sequence[str] = ()) -> str:
+    """Return an HTML table of escaped cells, ``words`` marked; a long text is cut at a word and opens whole on click."""
     head = "".join(f"<th>{in_html(column)}</th>" for column in columns)
-    body = "".join("<tr>" + "".join(f"<td>{_cell(value)}</td>" for value in row) + "</tr>" for row in rows)
+    body = "".join("<tr>" + "".join(f"<td>{_cell(value, words)}</td>" for value in row) + "</tr>" for row in rows)
     foot = f"<p class='wb-note'>{in_html(note)}</p>" if note else ""
     return f"<table class='wb-table'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{foot}"
 
@@ -112,11 +127,11 @@ def facts(pairs: Mapping[str, object]) -> str:
     return f"<table class='wb-table wb-facts'>{''.join(rows)}</table>"
 
 
-def _cell(value: object) -> str:
+def _cell(value: object, words: Sequence[str]) -> str:
     if not isinstance(value, str) or (short := cut(value, 70)) == value:
-        return f"<bdi>{in_html(value)}</bdi>"
-    whole = value if len(value) <= 5000 else value[:5000] + "…"
-    return f"<details><summary><bdi>{in_html(short)}</bdi></summary><div dir='auto'>{in_html(whole)}</div></details>"
+        return f"<bdi>{marked(value, words) if isinstance(value, str) else in_html(value)}</bdi>"
+    whole = marked(value if len(value) <= 5000 else value[:5000] + "…", words)
+    return f"<details><summary><bdi>{marked(short, words)}</bdi></summary><div dir='auto'>{whole}</div></details>"
 
 
 def _fit(text: str, width: int) -> int:
