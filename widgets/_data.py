@@ -98,4 +98,6 @@ def same(one: Any, other: Any) -> bool:
     """Whether two values of an input are equal; frames, arrays and models have ideas of their own about ``==``."""
     if one is other or type(one) is not type(other):
         return one is other
-    return bool(one.equals(other)) if hasattr(one, "equals") else bool(one == other)
+    if hasattr(one, "equals"):
+        return bool(one.equals(other))
+    return not hasattr(one, "__array__") and bool(one == other)  # vectors are the same if they are the same object

@@ -25,11 +25,11 @@ class Job:
     cancelled: bool = False
 
     def heard(self, bar: Bar) -> None:
-        """Pass progress on, at most ten times a second, or stop the work."""
+        """Pass progress on, at most ten times a second and whenever work begins, or stop the work."""
         self.check()
         now = time.monotonic()
         self.worked = self.worked or now
-        if now - self.reported > 0.1:
+        if now - self.reported > 0.1 or not bar.done:
             self.reported = now
             self.show(self, bar)
 

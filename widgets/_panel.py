@@ -267,7 +267,7 @@ class Panel(widgets.VBox):
         if self._job is job and bar.total:
             part, (amount, unit) = min(bar.done / bar.total, 1.0), self._amount(job.inputs)
             spent = job.reported - (job.worked or 0)
-            left = f" · {duration(spent * (1 - part) / part)} left" if spent > 0.3 else ""
+            left = f" · {duration(spent * (1 - part) / part)} left" if spent > 0.3 and part else ""
             self._bar.value, self._note.value = part, f"{count(round(part * amount))} of {count(amount)} {unit}{left}"
 
     def _show(self, job: Job, result: Result) -> None:

@@ -1,0 +1,82 @@
+"""A map that answers: rows held by a lasso, the row clicked on, rows kept in colour, and rings around some of them."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import plotly.graph_objects as go
+import traitlets as tr
+
+from widgets._theme import INK
+
+__all__ = ["LiveMap"]
+
+_RING = "#d1242f"
+
+
+class LiveMap(go.FigureWidget):
+    """A figure of ``map_figure`` that passes on what the mouse picked, as the numbers of the points' ``customdata``.
+
+    Args:
+        figure: one map, or two of the same rows.
+        held: is given the rows inside a lasso or a box, in the order of their numbers; None when it is taken away.
+        clicked: is given the row of a point.
+    """
+
+    def __init__(
+        self, figure: go.Figure, held: Callable[[list[int] | None], None], clicked: Callable[[int], None]
+    ) -> None:
+        sides = dict.fromkeys((trace.xaxis, trace.yaxis) for trace in figure.data)
+        rings = [
+            go.Scatter(
+                x=[], y=[], xaxis=x, yaxis=y, mode="markers+text", hoverinfo="skip", showlegend=False,
+                marker={"symbol": "circle-open", "size": 15, "color": _RING, "line": {"width": 2}},
+                textposition="middle right", textfont={"size": 13, "color": INK, "weight": "bold"},
+            )
+            for x, y in sides
+        ]  # fmt: skip
+        super().__init__([*figure.data, *rings], figure.layout)
+        self._held, self._rings = held, self.data[-len(rings) :]
+        self._rows = [np.asarray(trace.customdata, np.int64) for trace in figure.data]
+        self._inside: list[npt.NDArray[np.int64]] = []
+        self.update_layout(dragmode="lasso", modebar_remove=["zoomin", "zoomout", "autoscale", "sendcharttocloud"])
+        self._config = {"displaylogo": False, "scrollZoom": True}
+        for rows, trace in zip(self._rows, self.data, strict=False):
+            trace.on_selection(lambda trace, points, selector, rows=rows: self._inside.append(rows[points.point_inds]))
+            trace.on_click(lambda trace, points, state, rows=rows: _each(clicked, rows[points.point_inds]))
+        # An event reaches every trace in turn; at the last one, which is a ring's, all is known.
+        self.data[-1].on_selection(lambda trace, points, selector: self._pass_on())
+        self.data[-1].on_deselect(lambda trace, points: held(None))
+
+    def keep(self, rows: Sequence[int] | None) -> None:
+        """Keep these rows in colour and turn the others grey; None: all in colour. Lasso and box are taken away."""
+        chosen = None if rows is None else np.asarray(rows, np.int64)
+        with self.batch_update():
+            for own, trace in zip(self._rows, self.data, strict=False):
+                inside = None if chosen is None else np.flatnonzero(np.isin(own, chosen)).astype(np.int32)
+                trace.selectedpoints = inside
+            for ring in self._rings:
+                ring.selectedpoints = None
+            self.layout.selections = ()
+
+    def ring(self, places: Sequence[npt.NDArray[np.float32]], labels: Sequence[str]) -> None:
+        """Draw rings, with a label beside each, at (k, 2) places of each map."""
+        with self.batch_update():
+            for ring, points in zip(self._rings, places, strict=True):
+                ring.x, ring.y, ring.text = points[:, 0], points[:, 1], list(labels)
+
+    def _pass_on(self) -> None:
+        inside, self._inside = self._inside, []
+        self._held(np.unique(np.concatenate(inside)).tolist())
+
+    @tr.observe("_js2py_pointsCallback")
+    def _handler_js2py_pointsCallback(self, change: Any) -> None:  # noqa: N802 - plotly's name for it
+        """Answer one event of the browser with one message, in place of one for each trace."""
+        with self.batch_update():
+            super()._handler_js2py_pointsCallback(change)
+
+
+def _each(function: Callable[[int], None], rows: npt.NDArray[np.int64]) -> None:
+    for row in rows[:1].tolist():  # points that lie over each other are one click
+        function(row)
