@@ -107,7 +107,7 @@ def test_the_quickstart_follows_other_parameters(execute):
 def test_search_finds_codes_by_words_paraphrases_by_meaning_and_most_by_both(execute):
     cells, results, _ = execute("03_search.ipynb", {})
     words, meaning, ranks, scores = results["nDCG"].values()
-    assert results["queries"] == 52
+    assert results["queries"] == 60
     assert min(ranks, scores) > max(words, meaning)
     assert scores > max(words, meaning) + 0.05
     by_kind = {kind: list(values.values()) for kind, values in results["by kind"].items()}

@@ -19,6 +19,7 @@ from tests.tiny import SENTENCES, made_texts, model_folder
 from workbench import SentenceTransformer
 from workbench.errors import Cancelled, ChoiceError, DataFormatError, TextTypeError, TruncationWarning, VectorError
 from workbench.models import Normalize, Router
+from workbench.models.bert import Bert
 from workbench.progress import listen
 from workbench.store import EmbeddingStore, model_fingerprint
 from workbench.store.row_index import RowIndex
@@ -308,6 +309,17 @@ def test_the_fingerprint_is_that_of_the_content_wherever_it_lies(tmp_path, tiny_
     prints = [model_fingerprint(one) for one in (model, moved, again, SentenceTransformer(tiny_folder, device="cpu"))]
     assert prints == [prints[0]] * 4
     assert len(prints[0]) == 32
+
+
+def test_a_fingerprint_needs_no_transformers_and_is_the_same_with_them(tiny_folder):
+    model = SentenceTransformer(tiny_folder, device="cpu")
+    before = model_fingerprint(model)
+    assert isinstance(model[0]._held, Bert)
+    assert type(model[0].auto_model).__name__ == "BertModel"
+    assert hasattr(model.tokenizer, "apply_chat_template")  # the whole of it
+    assert model_fingerprint(model) == before
+    model[0].auto_model.config.hidden_act = "relu"
+    assert model_fingerprint(model) != before
 
 
 def test_the_weights_are_hashed_once_for_each_model(small, monkeypatch):

@@ -146,6 +146,11 @@ class Tokenized:
     def tokenizer(self, tokenizer: Any) -> None:
         self._tokens = Tokens(tokenizer)
 
+    @property
+    def tokenizer_part(self) -> Any:
+        """The part of the tokenizer that gives the tokens, without making the whole of it."""
+        return self._tokens.tokenizer
+
 
 def pack(encodings: "Sequence[Encoding | _Cut]", names: Sequence[str] = ("input_ids",), cut: Any = None) -> TokenRows:
     """Lay the encodings of a Rust tokenizer end to end."""

@@ -5,6 +5,7 @@ in any way unusual is left to transformers. The layers bear the names that trans
 model is made around these same layers when somebody wants it (``workbench.models.transformer.Pretrained``).
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from workbench.errors import ModelFormatError
 from workbench.folders import WEIGHTS, inside, load_state, read_json
 
-__all__ = ["Bert", "BertClassifier", "read_bert"]
+__all__ = ["Bert", "BertClassifier", "read_bert", "usual_settings"]
 
 _SIZES = {  # what a configuration says, and what it means where it says nothing
     "vocab_size": 30_522,
@@ -180,18 +181,29 @@ class BertClassifier(nn.Module):
         return SimpleNamespace(logits=self.classifier(self.bert.pooler["dense"](first).tanh()))
 
 
+def usual_settings(config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what of a BERT's configuration its vectors depend on; None where this module does not compute them."""
+    settings = {name: config.get(name, usual) for name, usual in _SIZES.items()}
+    settings["layer_norm_eps"] = config.get("layer_norm_eps", 1e-12)
+    if (
+        any(type(settings[size]) is not int or not 0 < settings[size] < 2**24 for size in _SIZES)
+        or any(config.get(name) not in choices for name, choices in _USUAL.items())
+        or any(value and name not in _KNOWN for name, value in config.items())
+        or type(settings["layer_norm_eps"]) is not float
+        or settings["hidden_size"] % settings["num_attention_heads"]
+    ):
+        return None
+    return settings
+
+
 def read_bert(folder: Path, *, classifier: bool) -> Bert | BertClassifier | None:
     """Return the model in a folder; None where anything is unusual or wrong, for transformers to do or to name."""
     config = read_json(folder, "config.json")
-    sizes = [config.get(name, usual) for name, usual in _SIZES.items()]
+    settings = usual_settings(config)
     pad, labels = config.get("pad_token_id", 0), config.get("id2label") or (0, 1)
     if (
-        any(type(size) is not int or not 0 < size < 2**24 for size in sizes)
-        or any(config.get(name) not in choices for name, choices in _USUAL.items())
-        or any(value and name not in _KNOWN for name, value in config.items())
-        or type(config.get("layer_norm_eps", 1e-12)) is not float
-        or sizes[1] % sizes[3]
-        or not (pad is None or (type(pad) is int and 0 <= pad < sizes[0]))
+        settings is None
+        or not (pad is None or (type(pad) is int and 0 <= pad < settings["vocab_size"]))
         or not (isinstance(labels, (dict, tuple)) and config.get("num_labels", len(labels)) == len(labels))
         or (classifier and config.get("architectures") != ["BertForSequenceClassification"])
         or inside(folder, "adapter_config.json").exists()
@@ -205,7 +217,7 @@ def read_bert(folder: Path, *, classifier: bool) -> Bert | BertClassifier | None
     if not classifier:
         state = {key.removeprefix("bert."): tensor for key, tensor in state.items()}
     state = {key: tensor for key, tensor in state.items() if not key.removeprefix("bert.").startswith(_UNUSED)}
-    expected = 7 + 16 * sizes[2] + (2 if classifier else 0)
+    expected = 7 + 16 * settings["num_hidden_layers"] + (2 if classifier else 0)
     says = config.get("dtype") or config.get("torch_dtype")  # wins over how the weights are stored
     if len(state) != expected or not all(
         t.is_floating_point() if says else t.dtype == torch.float32 for t in state.values()

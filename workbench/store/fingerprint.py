@@ -12,6 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from workbench.models.bert import Bert, BertClassifier, usual_settings
+from workbench.models.transformer import Pretrained
+from workbench.tokens import Tokenized
+
 __all__ = ["model_fingerprint"]
 
 _PIECE = 2**24  # bytes hashed at a time, several at once
@@ -83,23 +87,42 @@ def _settings(model: nn.Module) -> list[Any]:
     """Class and settings of every block, and those of the transformers models inside."""
     found: list[Any] = []
     configs: set[int] = set()
+    whole: list[str] = []  # what was said of these stands for every module inside
     for name, module in model.named_modules():
-        if module is model:  # its prompts and its truncation are options of encode
+        if module is model or name.startswith(tuple(whole)):  # a model's prompts and truncation are options of encode
+            continue
+        if (usual := _usual_bert(module)) is not None:
+            found.append([name, usual])
+            whole.append(f"{name}.")
             continue
         own: Any = module.get_config_dict() if hasattr(module, "get_config_dict") else {}
         if not own and "." not in name:  # a user's block
             own = {key: value for key, value in vars(module).items() if isinstance(value, (bool, int, float, str))}
             own.pop("training", None)
         found.append([name, type(module).__qualname__, module.extra_repr(), own])
-        config: Any = getattr(module, "config", None)
+        config: Any = None if isinstance(module, Pretrained) else getattr(module, "config", None)
         if hasattr(config, "to_dict") and id(config) not in configs:  # parts of one model share its configuration
             configs.add(id(config))
             found.append({key: value for key, value in config.to_dict().items() if key not in _NAMES})
     return found
 
 
+def _usual_bert(module: nn.Module) -> dict[str, Any] | None:
+    """Settings of a BERT that is computed without transformers, or could be: the vectors are the same."""
+    if isinstance(module, (Bert, BertClassifier)):
+        return usual_settings(module.saved)
+    if type(module).__name__ not in ("BertModel", "BertForSequenceClassification") or hasattr(module, "peft_config"):
+        return None
+    return usual_settings(module.config.to_dict())  # type: ignore[operator,union-attr]
+
+
 def _tokenizers(model: nn.Module) -> list[Any]:
-    found = {id(one): one for module in model.modules() if (one := getattr(module, "tokenizer", None)) is not None}
+    found = {}
+    for module in model.modules():
+        if module is not model:
+            part = module.tokenizer_part if isinstance(module, Tokenized) else getattr(module, "tokenizer", None)
+            if part is not None:
+                found[id(part)] = part
     return list(found.values())
 
 
@@ -108,7 +131,8 @@ def _tokenizer(tokenizer: Any) -> Any:
     rust = getattr(tokenizer, "backend_tokenizer", tokenizer)
     if hasattr(rust, "to_str"):
         spec = json.loads(rust.to_str()) | {"truncation": None, "padding": None}  # both are set anew for every call
-    elif hasattr(tokenizer, "config_keys"):
+        return [*_sides(tokenizer), spec]
+    if hasattr(tokenizer, "config_keys"):
         spec = {key: getattr(tokenizer, key) for key in tokenizer.config_keys}
     else:
         spec = {"vocab": dict(tokenizer.get_vocab()), "special": tokenizer.special_tokens_map}
