@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from widgets._data import as_frame
     from widgets._figures import cluster_order, comparison_figure, similarity_figure
     from widgets._map_figure import Groups, map_figure
+    from widgets._parts import facts_html, frame_html
     from widgets._slope_figure import metrics_figure, slope_figure
     from widgets.encode import EncodePanel
     from widgets.explorer import Explorer, ExplorerPanel
@@ -16,14 +17,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EncodePanel", "Explorer", "ExplorerPanel", "Groups", "HeatmapPanel", "SearchPanel", "as_frame", "cluster_order",
-    "comparison_figure", "map_figure", "metrics_figure", "similarity_figure", "slope_figure",
+    "comparison_figure", "facts_html", "frame_html", "map_figure", "metrics_figure", "similarity_figure",
+    "slope_figure",
 ]  # fmt: skip
 
 _HOMES = {
     "EncodePanel": "encode", "Explorer": "explorer", "ExplorerPanel": "explorer", "Groups": "_map_figure",
     "HeatmapPanel": "heatmap", "SearchPanel": "search", "as_frame": "_data", "cluster_order": "_figures",
-    "comparison_figure": "_figures", "map_figure": "_map_figure", "metrics_figure": "_slope_figure",
-    "similarity_figure": "_figures", "slope_figure": "_slope_figure",
+    "comparison_figure": "_figures", "facts_html": "_parts", "frame_html": "_parts", "map_figure": "_map_figure",
+    "metrics_figure": "_slope_figure", "similarity_figure": "_figures", "slope_figure": "_slope_figure",
 }  # fmt: skip
 
 __getattr__, __dir__ = lazy(__name__, _HOMES)

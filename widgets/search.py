@@ -1,6 +1,6 @@
 """Retrieve and re-rank: find passages for a query, then see what a second look at them moves."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as widgets
 import traitlets as tr
 
-from widgets._data import as_frame, bundled_sets, is_data
+from widgets._data import as_frame, is_data
 from widgets._pickers import DataPanel, Model, ModelPicker, load_model, load_reranker, model_name
 from widgets._slope_figure import metrics_figure, slope_figure
 from widgets._theme import count, cut
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
-    from workbench.search import Index, Reranked
+    from workbench.search import Reranked
 
 __all__ = ["SearchPanel"]
 
@@ -337,7 +337,7 @@ class SearchPanel(DataPanel):
             words = f"BM25Index({inputs['language'] or None!r})"
             index = {"dense": dense, "bm25": words, "hybrid": f"HybridIndex({{'meaning': {dense}, 'words': {words}}})"}
             second = f", CrossEncoder({model_name(reranker)!r})" if reranker else ""
-            gains = f", judgements=[judgements.get(query, {{}})]" if judged else ""
+            gains = ", judgements=[judgements.get(query, {})]" if judged else ""
             parts.append(
                 f"index = {index[kind]}\n"
                 f"index.add(list(documents), list(documents.values()))\n"
@@ -367,7 +367,7 @@ def _documents(inputs: dict[str, Any]) -> dict[str, str]:
     if frame is None:
         return {}
     if column:
-        choose("column", column, {name: None for name in frame.columns})
+        choose("column", column, dict.fromkeys(frame.columns))
     elif "id" in frame.columns and frame["id"].is_unique and inputs["column"] != "id":
         column = "id"
     names = [str(name) for name in (frame[column] if column else range(len(texts)))]
