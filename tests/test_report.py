@@ -30,7 +30,9 @@ results"""
 @pytest.fixture
 def small(tmp_path):
     """A notebook that takes no time."""
-    book = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
+    book = nbformat.v4.new_notebook(
+        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    )
     parameters = 'data = ""\nlabel = ""\nmodels = ["starter"]\nrows = 1'
     check = "if label == 'stop': raise ValueError('There is no column \\'stop\\'.')"
     book.cells = [
