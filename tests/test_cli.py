@@ -155,3 +155,43 @@ def test_models_lists_the_bundled_model_as_being_here():
     assert result.exit_code == 0
     assert re.search(r"^here +starter\n +bi-encoder, 128 dim", result.output, re.MULTILINE)
     assert max(map(len, result.output.splitlines())) <= 80
+
+
+def listed(*options):
+    result = RUNNER.invoke(cli.app, ["models", *options])
+    assert result.exit_code == 0, result.output
+    return re.findall(r"^(?:here|-) +(\S+)$", result.output, re.MULTILINE)
+
+
+def test_models_can_be_narrowed_down_to_what_fits():
+    every = listed()
+    assert len(every) > 60
+    assert listed("--here") == ["starter", "starter-reranker"]
+    assert set(listed("--kind", "cross-encoder")) | set(listed("--kind", "bi-encoder")) == set(every)
+    assert "sentence-transformers/LaBSE" in listed("--language", "fi")
+    assert "sentence-transformers/all-MiniLM-L6-v2" not in listed("--language", "fi")
+    small = listed("--max-mb", "50", "--kind", "bi-encoder")
+    assert small == ["starter", "minishlab/potion-base-8M"]
+    assert listed("E5-SMALL") == ["intfloat/e5-small-v2", "intfloat/multilingual-e5-small"]
+    assert listed("no such model") == []
+
+
+def test_models_tells_the_details_with_their_source():
+    output = RUNNER.invoke(cli.app, ["models", "e5-base-v2", "--details"]).output
+    assert "query prompt: 'query: '\n" in output
+    assert "15 MTEB search tasks nDCG@10 (model cards): 50.29\n" in output
+    assert "source: https://huggingface.co/intfloat/e5-base-v2\n" in output
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "says"),
+    [
+        ("--kind", "encoder", "'bi-encoder', 'cross-encoder'"),
+        ("--language", "German", "such as de"),
+        ("--max-mb", "-1", "max-mb"),
+    ],
+)
+def test_models_refuses_a_filter_that_means_nothing(option, value, says):
+    result = RUNNER.invoke(cli.app, ["models", option, value])
+    assert result.exit_code != 0
+    assert says in result.output

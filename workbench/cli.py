@@ -94,15 +94,44 @@ def doctor() -> None:
 
 
 @app.command()
-def models() -> None:
+def models(
+    name: Annotated[str, typer.Argument(help="Part of a name; every model without it.")] = "",
+    kind: Annotated[str | None, typer.Option(help="bi-encoder (vectors) or cross-encoder (scores of pairs).")] = None,
+    language: Annotated[str | None, typer.Option(help="A code such as de; multilingual models always count.")] = None,
+    max_mb: Annotated[float | None, typer.Option(min=0, help="Largest size of the weights in MB.")] = None,
+    here: Annotated[bool, typer.Option("--here", help="Only what loads on this machine without the network.")] = False,
+    details: Annotated[bool, typer.Option("--details", help="Also the use, scores, prompts and source.")] = False,
+) -> None:
     """List the known models: which are on this machine, what they are and how large."""
     from workbench import hub, registry
+    from workbench.errors import choose
 
-    for name, row in registry.MODELS.items():
+    rows = [row for row in registry.MODELS.values() if name.lower() in row.name.lower()]
+    if kind is not None:
+        kind = choose("kind", kind, {row.kind: row.kind for row in registry.MODELS.values()})
+        rows = [row for row in rows if row.kind == kind]
+    if language is not None:
+        if not re.fullmatch("[A-Za-z]{2,3}", language):
+            raise WorkbenchError(f"--language is {language!r}; expected a code of two or three letters, such as de.")
+        rows = [row for row in rows if row.speaks(language)]
+    if max_mb is not None:
+        rows = [row for row in rows if row.size_mb is not None and row.size_mb <= max_mb]
+    at_hand = {row.name for row in rows if hub.available(row.name)}
+    rows = [row for row in rows if row.name in at_hand or not here]
+    for row in rows:
         numbers = {"dim": row.dimensions, "tokens": row.max_seq_length, "MB": row.size_mb}
-        known = [f"{number} {unit}" for unit, number in numbers.items() if number is not None]
-        typer.echo(f"{'here' if hub.available(name) else '-':6}{name}")
-        typer.echo(f"{'':6}{', '.join([row.kind, *known, row.languages, row.license or 'licence not known'])}")
+        known = [f"{number:g} {unit}" for unit, number in numbers.items() if number is not None]
+        typer.echo(f"{'here' if row.name in at_hand else '-':6}{row.name}")
+        spoken = row.languages if row.languages.count(",") < 3 else f"{row.languages.count(',') + 1} languages"
+        typer.echo(f"{'':6}{', '.join([row.kind, *known, spoken, row.license or 'licence not known'])}")
+        if details:
+            prompts = {"query prompt": row.query_prompt, "document prompt": row.document_prompt}
+            quoted = {what: repr(text) for what, text in prompts.items() if text}
+            more = {"use": row.note, "languages": row.languages, **row.scores, **quoted, "source": row.source}
+            for what, value in more.items():
+                typer.echo(f"{'':8}{what}: {value}")
+    if not rows:
+        typer.echo("No known model is like that. Any other name of the hub can be used as well.")
 
 
 @app.command()
