@@ -25,7 +25,7 @@ FLOORS = {
     3: "evaluation losses mining readers store",
     4: "datasets training",
     5: "recipes",
-    6: "__main__ cli cross_encoder.evaluation cross_encoder.losses cross_encoder.trainer util",
+    6: "__main__ cli report cross_encoder.evaluation cross_encoder.losses cross_encoder.trainer util",
     7: "widgets",
 }
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms.split()}

@@ -322,7 +322,7 @@ class Panel(widgets.VBox):
 
         if self.result is None:
             self.run()
-        (rows, _, about), caption = pages(self.result, ""), self.result.caption()
+        (rows, _, about), caption = pages(self.result, "", 5), self.result.caption()
         display(HTML(f"{CSS}<div class='wb-report wb-title'>{in_html(self.title)}</div>"))
         for figure in self._figures(self.result):
             display(figure)

@@ -1,15 +1,17 @@
 """Small parts that a panel is built of: styled widgets, a figure in an output, and the pages of its tabs."""
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
-from widgets._theme import count, facts, in_html, table
+from widgets._theme import CSS, count, facts, in_html, table
 
 if TYPE_CHECKING:
+    import pandas as pd
     import plotly.graph_objects as go
 
-__all__ = ["draw", "fold", "pages", "styled"]
+__all__ = ["draw", "facts_html", "fold", "frame_html", "pages", "styled"]
 
 
 def styled(widget: widgets.DOMWidget, style: str) -> Any:
@@ -33,18 +35,32 @@ def fold(button: widgets.ToggleButton, rest: widgets.HBox) -> None:
     button.description = "▾ More" if button.value else "▸ More"
 
 
-def pages(result: Any, code: str) -> tuple[str, str, str]:
-    """Return the pages Table, Code and Facts of a result as HTML."""
+def pages(result: Any, code: str, limit: int = 20) -> tuple[str, str, str]:
+    """Return the pages Table, Code and Facts of a result as HTML; the table has ``limit`` rows at most."""
     frame = result.frame()
-    rows = [
-        [f"{value:.4f}" if isinstance(value, float) else value for value in row]
-        for row in frame.head(20).itertuples(index=False, name=None)
-    ]
-    note = f"The first {len(rows)} of {count(len(frame))} rows; to_frame() has them all." if len(frame) > 20 else ""
+    note = f"The first {limit} of {count(len(frame))} rows; to_frame() has them all." if len(frame) > limit else ""
     rest = f"\n… {count(len(code) - 4000)} more letters: print(panel.to_code())" if len(code) > 4000 else ""
     words = getattr(result, "words", ())  # those that a table marks
     return (
-        table(list(frame.columns), rows, note, words),
+        _rows(frame.head(limit), note, words),
         f"<pre>{in_html(code[:4000] + rest)}</pre>",
         facts(result.facts()),
     )
+
+
+def frame_html(frame: "pd.DataFrame", note: str = "") -> str:
+    """Return a frame as HTML that looks like a panel's table, with a note below."""
+    return f"{CSS}<div class='wb-report'>{_rows(frame, note)}</div>"
+
+
+def facts_html(pairs: Mapping[str, object]) -> str:
+    """Return named facts as HTML that looks like a panel's."""
+    return f"{CSS}<div class='wb-report'>{facts(pairs)}</div>"
+
+
+def _rows(frame: "pd.DataFrame", note: str, words: Sequence[str] = ()) -> str:
+    rows = [
+        [f"{value:.4f}" if isinstance(value, float) else value for value in row]
+        for row in frame.itertuples(index=False, name=None)
+    ]
+    return table(list(frame.columns), rows, note, words)

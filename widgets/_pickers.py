@@ -209,8 +209,8 @@ class DataPanel(Panel):
 
     @tr.validate("column")
     def _check_column(self, proposal: Any) -> str:
-        name: str = proposal["value"]
-        if name or self._found:
+        name: str = proposal["value"] or self._longest()
+        if name:
             texts = choose("column", name, self._found)
             self._found[name] = clean(as_texts(texts, name=f"column {name!r}")[0])
         return name
@@ -220,8 +220,7 @@ class DataPanel(Panel):
         """Offer the columns that hold text; stay with the same column where there is one."""
         if self.data is None:
             self._frame, self._found = None, {}
-        longest = max(self._found, key=lambda name: sum(map(len, map(str, self._found[name][:100]))), default="")
-        kept = self.column if self.column in self._found else longest
+        kept = self.column if self.column in self._found else self._longest()
         self.fill(self._columns, list(self._found), kept or None)
         own = not isinstance(self.data, str) or self.data not in bundled_sets()
         self.fill(self._sets, _set_options(self.data if own else None), "" if own else self.data)
@@ -231,6 +230,10 @@ class DataPanel(Panel):
             self._take_column(None)
         else:
             self.column = kept
+
+    def _longest(self) -> str:
+        """The column with the longest texts."""
+        return max(self._found, key=lambda name: sum(map(len, map(str, self._found[name][:100]))), default="")
 
     @tr.observe("column")
     def _take_column(self, change: Any) -> None:

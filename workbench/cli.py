@@ -16,7 +16,7 @@ from workbench import __version__
 from workbench._optional import require
 from workbench.errors import WorkbenchError
 
-__all__ = ["app", "doctor", "lab", "main", "models"]
+__all__ = ["app", "doctor", "lab", "main", "models", "report"]
 
 _NAME = "sentence-workbench"
 _HERE = Path(__file__).resolve().parent
@@ -132,6 +132,52 @@ def models(
                 typer.echo(f"{'':8}{what}: {value}")
     if not rows:
         typer.echo("No known model is like that. Any other name of the hub can be used as well.")
+
+
+@app.command()
+def report(
+    data: Annotated[str, typer.Argument(help="A CSV, TSV, JSONL or Parquet file, or the name of a bundled set.")] = "",
+    text: Annotated[str, typer.Option(help="The column of texts. Default: the one with the longest.")] = "",
+    label: Annotated[str, typer.Option(help="A column of known labels.")] = "",
+    model: Annotated[list[str] | None, typer.Option(help="A model; several are compared. Default: starter.")] = None,
+    queries: Annotated[str, typer.Option(help="Judged queries: a file with the columns query, id, gain.")] = "",
+    sections: Annotated[str, typer.Option(help="Some of facts,map,neighbours,search,models. Default: all.")] = "",
+    rows: Annotated[int, typer.Option(min=2, help="Rows at most; of more, a sample is taken.")] = 5000,
+    clusters: Annotated[int, typer.Option(min=0, help="How many clusters; 0 chooses.")] = 0,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    title: Annotated[str, typer.Option(help="Default: the name of the data.")] = "",
+    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("report.html"),
+    format: Annotated[str, typer.Option(help="html, ipynb or both: html,ipynb. Default: what --out ends in.")] = "",  # noqa: A002
+    batch: Annotated[Path | None, typer.Option(help="A CSV file of reports: columns data, out and options.")] = None,
+) -> None:
+    """Write a report on a file of texts: one HTML page that opens without a network."""
+    from workbench.report import report_batch, write_report
+
+    if bool(data) == bool(batch):
+        raise WorkbenchError("Name a file of texts, or a file of reports with --batch.")
+    wanted = format.replace(",", " ").split()
+    if batch:
+        runs = report_batch(batch)
+    else:
+        typer.echo("Running the notebook …", err=True)
+        parts = sections.replace(",", " ").split()
+        made = write_report(
+            data, out, formats=wanted, text=text, label=label, models=model, queries=queries, sections=parts,
+            rows=rows, clusters=clusters, seed=seed, title=title,
+        )  # fmt: skip
+        runs = iter([(out, made)])
+    failed = False
+    for path, found in runs:
+        if isinstance(found, WorkbenchError):
+            typer.secho(f"{path}: {' '.join(str(found).split())}", fg="red", err=True)
+        else:
+            how = "is there already" if found.skipped else f"written in {found.seconds:.0f} s"
+            typer.echo(f"{', '.join(map(str, found.paths))} {how}")
+            for section, reason in found.failed.items():
+                typer.secho(f"{path}: the section {section!r} failed. {reason}", fg="red", err=True)
+        failed = failed or isinstance(found, WorkbenchError) or bool(found.failed)
+    if failed:
+        raise typer.Exit(1)
 
 
 def _show(found: object, what: str, value: str, remedy: str = "") -> None:
