@@ -152,7 +152,7 @@ def write_report(
         else:
             import nbformat
 
-            _write(path, nbformat.writes(run))
+            _write(path, nbformat.writes(run))  # type: ignore[no-untyped-call]
     return Report(paths, results, time.monotonic() - started)
 
 
@@ -273,7 +273,7 @@ def _page(notebook: Any, title: str, stamp: str) -> str:
             code.append(cell.source)
             for output in cell.outputs:
                 drawn = _draw(output) or drawn
-    exporter = HTMLExporter(template_name="basic", exclude_input=True, exclude_output_prompt=True)
+    exporter = HTMLExporter(template_name="basic", exclude_input=True, exclude_output_prompt=True)  # type: ignore[no-untyped-call]
     body, _ = exporter.from_notebook_node(notebook)
     library = f"<script>{get_plotlyjs()}</script>" if drawn else ""
     listing = html.escape("\n\n".join(code))
