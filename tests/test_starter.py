@@ -6,11 +6,11 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from workbench import CrossEncoder, SentenceTransformer, hub
 from workbench.errors import ModelFormatError
 from workbench.models import Normalize, StaticEmbedding
-from workbench.recipes.starter import make_starter
 
 LARGEST = {"starter": 8e6, "starter-reranker": 14e6}  # bytes
 QUERY = "A man is eating pasta."
@@ -65,7 +65,7 @@ def test_a_damaged_file_is_named_with_the_remedy(name, tmp_path):
 def test_starter_is_static_vectors_of_length_one(starter):
     assert [type(block) for block in starter] == [StaticEmbedding, Normalize]
     vectors = starter.encode(PASSAGES)
-    assert vectors.shape == (9, 128)
+    assert vectors.shape == (9, 256)
     assert vectors.dtype == np.float32
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
 
@@ -81,17 +81,19 @@ def test_starter_skips_what_it_cannot_read(starter):
     assert np.allclose(starter.encode("pasta \u6f22"), starter.encode("pasta"), atol=1e-6)
 
 
-def test_starter_stores_single_precision_values_that_half_precision_holds(starter):
+def test_starter_is_stored_in_eight_bits_and_computed_with_in_single_precision(starter):
+    stored = load_file(hub.bundled()["starter"] / "0_StaticEmbedding" / "model.safetensors")
+    assert stored["embeddings"].dtype == torch.int8
     weight = starter[0].embedding.weight
-    assert torch.equal(weight, weight.half().float())
+    assert weight.dtype == torch.float32
+    assert torch.equal(weight, stored["embeddings"].float() * stored["weights"][:, None])
 
 
-def test_the_recipe_makes_a_folder_like_the_bundled_one(tiny, tmp_path):
-    made = make_starter(tiny, tmp_path / "made", dimensions=8)
-    hub.verify(tmp_path / "made")
-    assert made.encode(PASSAGES).shape == (9, 8)
-    again = make_starter(tiny, tmp_path / "again", dimensions=8)
-    assert torch.equal(made[0].embedding.weight, again[0].embedding.weight)
+def test_starter_scores_pairs_and_finds_answers_as_well_as_its_card_says(starter):
+    pairs = pd.read_csv(DATA / "sts_sample.csv")
+    vectors = [starter.encode(pairs[side].tolist()) for side in ("sentence1", "sentence2")]
+    assert spearman((vectors[0] * vectors[1]).sum(1), pairs["score"]) > 0.8
+    assert spearman((vectors[0][:, :64] * vectors[1][:, :64]).sum(1), pairs["score"]) > 0.75
 
 
 @pytest.fixture(scope="module")

@@ -48,7 +48,7 @@ _BI, _CE, _FREE, _ST = "bi-encoder", "cross-encoder", "apache-2.0", "sentence-tr
 _E5 = ("query: ", "passage: ")
 # fmt: off
 _ROWS: list[tuple[Any, ...]] = [  # name, kind, dimensions, tokens, MB, languages, licence, note, scores, prompts
-    ("starter", _BI, 128, None, 7.6, "en", _FREE, "came along: static vectors, very fast"),
+    ("starter", _BI, 256, None, 7.8, "en", _FREE, "came along: static vectors, very fast"),
     ("starter-reranker", _CE, None, 128, 13.8, "en", _FREE, "came along: small and fast"),
     (f"{_ST}/all-MiniLM-L6-v2", _BI, 384, 256, 90.9, "en", _FREE, "all-round", _st(68.06, 49.54)),
     (f"{_ST}/all-MiniLM-L12-v2", _BI, 384, 128, 133, "en", _FREE, "all-round", _st(68.70, 50.82)),
