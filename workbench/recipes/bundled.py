@@ -14,7 +14,7 @@ from workbench.recipes.starter import make_starter
 from workbench.sentence_transformer import SentenceTransformer
 from workbench.similarity import pairwise_cos_sim
 
-__all__ = ["RECIPES", "train_bundled"]
+__all__ = ["RECIPES", "Recipe", "train_bundled"]
 
 _TEACHER = "sentence-transformers/all-MiniLM-L6-v2"
 _SETS = """\
@@ -30,10 +30,10 @@ _SETS = """\
 _LIMITS = {
     "starter": """\
 English only: words in other scripts are skipped, and accents are dropped. Word order and negation are lost: "dog bites
-man" and "man bites dog" have the same vector. Rare words are sums of pieces. It was taught on captions, news, questions,
-medicine and Wikipedia: other fields are less well covered, and long texts are blurred. It carries the biases of its
-teacher and of the texts: captions describe people by gender and age, the encyclopedia and the news look from the United
-States. Before using it to decide about people, measure. For the best quality, take a transformer.""",
+man" and "man bites dog" have the same vector. Rare words are sums of pieces. It was taught on captions, news,
+questions, medicine and Wikipedia: other fields are less well covered, and long texts are blurred. It carries the
+biases of its teacher and of the texts: captions describe people by gender and age, the encyclopedia and the news look
+from the United States. Before using it to decide about people, measure. For the best quality, take a transformer.""",
     "starter-reranker": """\
 English only. Pairs are cut, so the end of a long passage is not read. It has learned from Wikipedia and medical
 questions and from captions, news and forum sentences; elsewhere it can make a ranking worse, so measure on your own
@@ -41,7 +41,11 @@ queries. Rare words are read in small pieces. The scores order passages; they ar
 biases of its data and of its base model.""",
 }
 _KINDS = {
-    "starter": ("sentence-similarity", "static-embeddings", "static vectors, no transformer: a text is the mean of its tokens' vectors"),
+    "starter": (
+        "sentence-similarity",
+        "static-embeddings",
+        "static vectors, no transformer: a text is the mean of its tokens' vectors",
+    ),
     "starter-reranker": ("text-ranking", "cross-encoder", "a small cross-encoder, which reads two texts together"),
 }
 
@@ -96,7 +100,7 @@ def train_bundled(
         found = pairwise_cos_sim(made.encode(first), made.encode(second))
     else:
         found = made.predict(list(zip(first, second, strict=True)))
-    measured = {"STS benchmark, English development split, Spearman × 100": 100 * spearman(found, scores)}
+    measured = {"STS benchmark, English development split, Spearman, percent": 100 * spearman(found, scores)}
     _write_card(Path(output_path), model, settings, minutes, measured)
     return made
 

@@ -25,7 +25,7 @@ __all__ = ["make_reranker"]
 _LOG = logging.getLogger(__name__)
 _PLACES = 256  # positions that are kept
 _SURE = 8.0  # grade of the right passage: the softmax over six gives it 99.8 %
-Group = tuple[str, list[str]]  # a question, and passages of which the first answers it
+_Group = tuple[str, list[str]]  # a question, and passages of which the first answers it
 
 
 def make_reranker(
@@ -103,12 +103,12 @@ def make_reranker(
     return CrossEncoder(output_path, device="cpu")
 
 
-def _question_groups(data: PublicData, retriever: Any, passages: int, count: int, draw: random.Random) -> list[Group]:
+def _question_groups(data: PublicData, retriever: Any, passages: int, count: int, draw: random.Random) -> list[_Group]:
     """Up to ``count`` questions, each with the passage that answers it and those that ``retriever`` takes for it.
 
     Passages are windows of 30 to 110 words, the same length for a run of questions, so that little is padded.
     """
-    groups: list[Group] = []
+    groups: list[_Group] = []
     for words, share in ((40, 0.4), (60, 0.3), (110, 0.3)):
         asked: list[tuple[str, int]] = []
         texts: list[str] = []
@@ -154,7 +154,7 @@ def _first_layers(teacher: str | Path, texts: list[str], layers: int, tokens: in
     special = {
         name: getattr(whole, name) for name in ("unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
     }
-    tokenizer = PreTrainedTokenizerFast(
+    tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=rust,
         model_max_length=max_length,
         model_input_names=["input_ids", "token_type_ids", "attention_mask"],

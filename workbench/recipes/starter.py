@@ -6,6 +6,7 @@ Tables of several runs and the start are averaged (Wortsman et al. 2022, arXiv:2
 """
 
 import logging
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -109,8 +110,7 @@ def fit_table(
     sizes = sorted({size for size in (64, 128) if size < targets.shape[1]} | {targets.shape[1]})
     batch, rows = min(batch, len(texts)), block.token_rows(texts)
     sides = [[block.token_rows(list(side)) for side in zip(*kind, strict=True)] for kind in _pairs(data)]
-    first, second = ([row[side] for row in data.sts] for side in (0, 1))
-    sts = [block.token_rows(side) for side in (first, second)]
+    sts = [block.token_rows([row[0] for row in data.sts]), block.token_rows([row[1] for row in data.sts])]
     scores = torch.tensor([row[2] for row in data.sts])
 
     def embed(tokens: Any, index: Any) -> Tensor:
@@ -122,18 +122,14 @@ def fit_table(
 
     optimizer = torch.optim.Adam(block.parameters(), lr=learning_rate, betas=(0.9, 0.99))
     steps = epochs * (len(texts) // batch)
-    places = iter(())
+    orders = (draw.permutation(len(texts))[: len(texts) // batch * batch] for _ in range(epochs))
+    batches = chain.from_iterable(order.reshape(-1, batch) for order in orders)
     with track(steps, unit="steps", desc="Fitting the table") as bar:
-        for step in range(steps):
+        for step, some in enumerate(batches):
             for part in optimizer.param_groups:
                 part["lr"] = learning_rate * min(1, (step + 1) / 50) * (1 - step / steps)
-            some = next(places, None)
-            if some is None:
-                order = draw.permutation(len(texts))[: len(texts) // batch * batch]
-                places = iter(order.reshape(-1, batch))
-                some = next(places)
             found, known = embed(rows, some), vectors[some]
-            loss = (1 - (normalize(found, dim=1) * targets[some]).sum(1)).mean()
+            loss: Tensor = (1 - (normalize(found, dim=1) * targets[some]).sum(1)).mean()
             loss = loss + alike * prefixes(_spread, [found], _shares(known))
             for kind, share in zip(sides, (270, 57, 57), strict=True):
                 chosen = draw.choice(len(kind[0]), min(share, len(kind[0])), replace=False)
@@ -142,10 +138,10 @@ def fit_table(
             chosen = draw.choice(len(scores), min(256, len(scores)), replace=False)
             loss = loss + scored * prefixes(ordering.compute, [embed(side, chosen) for side in sts], scores[chosen])
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             bar.update(1)
-    _LOG.info("seed %d: loss %.4f after %d steps", seed, loss.item(), steps)
+    _LOG.info("seed %d: %d steps", seed, steps)
     return block.embedding.weight.detach()
 
 
