@@ -29,6 +29,7 @@ __all__ = ["fit_table", "make_starter", "save_starter", "start_table"]
 _LOG = logging.getLogger(__name__)
 _NOT_ENGLISH = r"\[unused\d+\]|.*[^\W_a-zA-Z0-9].*"  # tokens never used, and those with a letter outside a-z
 _TEMPERATURE = 0.05
+_COMMON = 5e-3  # the frequency of a token that counts half: a in the weight a / (a + p) of Arora et al. (2017)
 
 
 def make_starter(
@@ -62,7 +63,8 @@ def make_starter(
     block = start_table(teacher, read, vectors, dimensions)
     tables = [fit_table(block, read, vectors, data, epochs=epochs, seed=seed) for seed in seeds]
     start = block.embedding.weight.detach()  # averaged in too: what was fitted to the sets alone weighs less
-    return save_starter(block, torch.stack([start, *tables]).mean(0), output_path)
+    table = torch.stack([start, *tables]).mean(0) * _weights(block, read)[:, None]
+    return save_starter(block, table, output_path)
 
 
 def start_table(teacher: Any, texts: list[str], vectors: Tensor, dimensions: int) -> StaticEmbedding:
@@ -157,6 +159,13 @@ def save_starter(block: StaticEmbedding, table: Tensor, output_path: str | Path)
         save_state(folder / "0_StaticEmbedding", {"embeddings": codes, "weights": scale})
         hub.seal(folder)
     return SentenceTransformer(output_path, device="cpu")
+
+
+def _weights(block: StaticEmbedding, texts: list[str]) -> Tensor:
+    """What each token counts by its share p of the tokens of ``texts``, those that it lacks being met once: (tokens,)."""
+    ids, _ = block.token_rows(texts).flat(np.arange(len(texts)))
+    counts = torch.bincount(ids, minlength=block.embedding.num_embeddings).float() + 1
+    return _COMMON / (_COMMON + counts / counts.sum())
 
 
 def _pairs(data: PublicData) -> list[list[tuple[str, str]]]:
