@@ -162,7 +162,7 @@ def save_starter(block: StaticEmbedding, table: Tensor, output_path: str | Path)
 
 
 def _weights(block: StaticEmbedding, texts: list[str]) -> Tensor:
-    """What each token counts by its share p of the tokens of ``texts``, those that it lacks being met once: (tokens,)."""
+    """What each token counts by its share p of the tokens of ``texts``, those not met counting once: (tokens,)."""
     ids, _ = block.token_rows(texts).flat(np.arange(len(texts)))
     counts = torch.bincount(ids, minlength=block.embedding.num_embeddings).float() + 1
     return _COMMON / (_COMMON + counts / counts.sum())
