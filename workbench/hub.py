@@ -12,15 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from workbench.errors import ModelFormatError, ModelNotFoundError
+from workbench.folders import write_json
 from workbench.progress import track
 
 __all__ = [
     "available", "bundled", "is_sentence_transformer_model", "load_dir_path", "load_file_path", "push", "resolve",
-    "verify",
+    "seal", "verify",
 ]  # fmt: skip
 
 _Token = str | bool | None
 _ASSETS = Path(__file__).parent / "assets"
+_LARGE = 50_000  # bytes of a file from which its checksum is kept
 _TIMEOUT = 10.0  # seconds to wait for the hub's first answer
 _UNWANTED = [  # never downloaded: weights of other frameworks, training leftovers, names that climb out of the folder
     *("*.onnx", "*.onnx_data", "*openvino*", "*.h5", "*.ot", "*.msgpack", "*.tflite", "*.gguf", "coreml/*", "*.pt"),
@@ -117,6 +119,14 @@ def verify(folder: Path) -> None:
                 f"{path}, part of a bundled model, is {'damaged' if path.is_file() else 'missing'}. "
                 "Repair it with: pip install --force-reinstall --no-deps sentence-workbench"
             )
+
+
+def seal(folder: str | Path) -> None:
+    """Write the table of the large files of ``folder`` that ``verify`` checks."""
+    large = [path for path in sorted(Path(folder).rglob("*")) if path.suffix in (".safetensors", ".json")]
+    large = [path for path in large if path.stat().st_size > _LARGE]
+    sums = {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in large}
+    write_json(Path(folder) / "sha256.json", sums)
 
 
 def push(
