@@ -109,7 +109,7 @@ def test_starter_finds_answers_and_groups_questions(starter):
     index = DenseIndex(starter, ExactIndex())
     index.add(list(documents), list(documents.values()))
     found = RetrieveRerank(index, documents).run(list(judged), 10, judgements=list(judged.values())).metrics(10)
-    assert found["retrieved"]["nDCG@10"] > 0.66
+    assert found["retrieved"]["nDCG@10"] > 0.61
     questions = read("questions")
     groups = cluster(starter.encode(questions["text"].tolist()), n_clusters=questions["subject"].nunique())
     assert v_measure_score(questions["subject"], groups.labels) > 0.78
