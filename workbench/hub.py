@@ -15,8 +15,8 @@ from workbench.errors import ModelFormatError, ModelNotFoundError
 from workbench.progress import track
 
 __all__ = [
-    "available", "bundled", "is_sentence_transformer_model", "load_dir_path", "load_file_path", "push", "resolve",
-    "verify",
+    "available", "bundled", "is_sentence_transformer_model", "load_dir_path", "load_file_path", "push", "repo_of",
+    "resolve", "verify",
 ]  # fmt: skip
 
 _Token = str | bool | None
@@ -95,6 +95,12 @@ def available(name: str | Path, **where: Any) -> bool:
     except (ModelNotFoundError, ModelFormatError):
         return False
     return True
+
+
+def repo_of(folder: Path) -> str | None:
+    """Return the name on the hub of a model whose folder ``resolve`` found in the hub's cache; None for others."""
+    names = [part.removeprefix("models--") for part in folder.parts if part.startswith("models--")]
+    return names[-1].replace("--", "/") if names else None
 
 
 def bundled() -> dict[str, Path]:
