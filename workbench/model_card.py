@@ -132,7 +132,7 @@ class SentenceTransformerModelCardData:
         plain = {key.removeprefix(f"{name}_") if name else key: float(value) for key, value in metrics.items()}
         primary = getattr(evaluator, "primary_metric", None)
         primary = primary.removeprefix(f"{name}_") if primary and name else primary
-        settings = getattr(evaluator, "get_config_dict", dict)()
+        settings: dict[str, Any] = getattr(evaluator, "get_config_dict", dict)()
         task = getattr(evaluator, "description", None) or kind
         found = Evaluation(task, name or "Unknown", kind, settings, plain, primary, step)
         self.evaluations.setdefault((kind, name), []).append(found)
@@ -150,8 +150,8 @@ class SentenceTransformerModelCardData:
         """The metadata that the hub reads from the top of the card."""
         training = self.training or Training((), (), "", ())
         ids = [*(row.get("id", "") for row in self.train_datasets), *training.datasets]
-        results = self.latest()
-        values = {
+        results = [_indexed(one) for one in self.latest()]
+        values: dict[str, Any] = {
             "language": self.language,
             "license": self.license,
             "library_name": "sentence-transformers",
@@ -159,9 +159,8 @@ class SentenceTransformerModelCardData:
             "tags": list(dict.fromkeys([*self.fixed_tags, *training.tags, *self.tags])),
             "base_model": self.base_model,
             "datasets": list(dict.fromkeys(name for name in ids if re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name))),
-            "metrics": list(dict.fromkeys(name for one in results for name in one.metrics)),
-            "model-index": results
-            and [{"name": self.model_name or self.title, "results": [_indexed(one) for one in results]}],
+            "metrics": list(dict.fromkeys(metric["type"] for one in results for metric in one["metrics"])),
+            "model-index": [{"name": self.model_name or self.title, "results": results}] if results else None,
         }
         return {key: value for key, value in values.items() if value}
 
@@ -169,7 +168,7 @@ class SentenceTransformerModelCardData:
         """What is to be known of ``model``, by name."""
         length, width = model.max_seq_length, model.get_sentence_embedding_dimension()
         return {
-            "Maximum sequence length": f"{length} tokens" if length else "not limited",
+            "Maximum sequence length": f"{length} tokens" if length and math.isfinite(length) else "not limited",
             "Output dimensionality": f"{width} dimensions" if width else None,
             "Similarity function": str(model.similarity_fn_name),
         }
@@ -244,6 +243,7 @@ def generate_model_card(model: Any, *, anew: bool = True) -> str:
     versions |= {name: version(package) for name, package in packages.items()}
     front = yaml.safe_dump(data.front_matter(), sort_keys=False, allow_unicode=True, width=10_000)
     results = "\n\n".join(map(_shown, data.latest()))
+    papers = "\n\n".join(training.citations) if training else ""
     parts = [
         f"---\n{front}---",
         f"# {as_text(data.model_name or data.title)}",
@@ -256,10 +256,10 @@ def generate_model_card(model: Any, *, anew: bool = True) -> str:
         data.usage(model),
         f"The folder is in the common format: `sentence_transformers.{data.title}` loads it as well.",
         results and f"## Evaluation\n\n{results}",
-        training and training.details,
+        training.details if training else "",
         "## Framework versions",
         "\n".join(f"- {name}: {number}" for name, number in versions.items()),
-        training and training.citations and "## Citation\n\n" + code_block("\n\n".join(training.citations), "bibtex"),
+        papers and "## Citation\n\n" + code_block(papers, "bibtex"),
     ]
     return "\n\n".join(filter(None, parts)).encode("utf-8", "replace").decode() + "\n"
 
@@ -269,10 +269,7 @@ def _indexed(found: Evaluation) -> dict[str, Any]:
     kind = re.sub(r"\s+", "-", found.dataset).lower()
     return {
         "task": {"type": found.task.lower().replace(" ", "-"), "name": found.task},
-        "dataset": {
-            "name": found.dataset,
-            "type": re.sub(r"[^\w.-]+", "-", found.dataset).strip("-").lower() or "unknown",
-        },
+        "dataset": {"name": found.dataset, "type": kind},
         "metrics": [
             {"type": name, "value": value, "name": name.replace("_", " ").title()}
             for name, value in found.metrics.items()

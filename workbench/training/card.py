@@ -112,7 +112,7 @@ def _settings(args: Any, *, changed: bool) -> str:
     lines = [
         f"- {as_text(name)}: {as_text(value if isinstance(value, str) else _json(value))}"
         for name, value in args.to_dict().items()
-        if not _UNTOLD.match(name) and not (changed and value == usual.get(name))
+        if not _UNTOLD.match(name) and not (changed and (value or None) == (usual.get(name) or None))
     ]
     return "\n".join(lines) or "None."
 
@@ -127,11 +127,7 @@ def _history(rows: list[dict[str, float]], primary: set[str]) -> str:
     if not rows:
         return ""
     titles = {"loss": "Training loss", "eval_loss": "Evaluation loss"}
-    head = [
-        "Epoch",
-        "Step",
-        *(titles.get(name, name.removeprefix("eval_").replace("_loss", " loss")) for name in names),
-    ]
+    shown = (titles.get(name, name.removeprefix("eval_").replace("_loss", " loss")) for name in names)
     cells = [
         [f"{row.get('epoch', math.nan):.2f}", f"{row['step']}", *(f"{row[n]:.4f}" if n in row else "-" for n in names)]
         for row in rows
