@@ -134,7 +134,7 @@ class SentenceTransformerModelCardData:
         primary = primary.removeprefix(f"{name}_") if primary and name else primary
         settings: dict[str, Any] = getattr(evaluator, "get_config_dict", dict)()
         task = getattr(evaluator, "description", None) or kind
-        found = Evaluation(task, name or "Unknown", kind, settings, plain, primary, step)
+        found = Evaluation(task, name, kind, settings, plain, primary, step)
         self.evaluations.setdefault((kind, name), []).append(found)
 
     def back_to(self, step: int) -> None:
@@ -266,10 +266,9 @@ def generate_model_card(model: Any, *, anew: bool = True) -> str:
 
 def _indexed(found: Evaluation) -> dict[str, Any]:
     """An evaluation as the hub's index of models has it."""
-    kind = re.sub(r"\s+", "-", found.dataset).lower()
     return {
         "task": {"type": found.task.lower().replace(" ", "-"), "name": found.task},
-        "dataset": {"name": found.dataset, "type": kind},
+        "dataset": {"name": found.dataset or "Unknown", "type": found.dataset or "unknown"},
         "metrics": [
             {"type": name, "value": value, "name": name.replace("_", " ").title()}
             for name, value in found.metrics.items()
@@ -285,7 +284,7 @@ def _shown(found: Evaluation) -> str:
         [f"**{as_text(name)}**", f"**{value:.4f}**"] if name == found.primary else [as_text(name), f"{value:.4f}"]
         for name, value in found.metrics.items()
     ]
-    head = f"### {as_text(found.task)}\n\n- **Data:** {as_text(found.dataset)}"
+    head = f"### {as_text(found.task)}\n\n- **Data:** {as_text(found.dataset or 'unnamed')}"
     head += f"\n- **Evaluator:** {as_text(found.evaluator)}"
     return f"{head}{settings}\n\n{as_table(['Metric', 'Value'], rows)}"
 

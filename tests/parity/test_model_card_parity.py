@@ -102,7 +102,7 @@ def test_the_header_of_a_sentence_transformer_is_the_reference_s(tmp_path):
     )
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::workbench.errors.TruncationWarning")
 def test_the_header_of_a_cross_encoder_is_the_reference_s(tmp_path):
     folder = tiny_pairs.write(tmp_path / "start")
     reference = sentence_transformers.CrossEncoder(str(folder), device="cpu")

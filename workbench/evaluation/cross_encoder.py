@@ -275,6 +275,9 @@ class CEBinaryAccuracyEvaluator(CrossEncoderClassificationEvaluator):
         threshold: scores above it count as 1, for every metric, and accuracy is the primary one; None: the best.
         write_csv: see there.
         options: see ``CrossEncoderClassificationEvaluator``.
+
+    Raises:
+        ValueError: a threshold that is no number.
     """
 
     description = "Cross Encoder Binary Accuracy"
@@ -285,6 +288,9 @@ class CEBinaryAccuracyEvaluator(CrossEncoderClassificationEvaluator):
         write_csv: bool = True, **options: Any,
     ) -> None:  # fmt: skip
         super().__init__(sentence_pairs, labels, name, write_csv=write_csv, **options)
+        number = isinstance(threshold, (int, float)) and not isinstance(threshold, bool)
+        if threshold is not None and not (number and np.isfinite(threshold)):
+            raise ValueError(f"threshold is {threshold!r}; it must be a number, or None for the best one.")
         self.threshold = threshold
 
     def measure(self, model: Any, output_path: str | Path | None) -> Measured:
