@@ -16,8 +16,8 @@ from workbench.folders import write_json
 from workbench.progress import track
 
 __all__ = [
-    "available", "bundled", "is_sentence_transformer_model", "load_dir_path", "load_file_path", "push", "resolve",
-    "seal", "verify",
+    "available", "bundled", "is_sentence_transformer_model", "load_dir_path", "load_file_path", "push", "repo_of",
+    "resolve", "seal", "verify",
 ]  # fmt: skip
 
 _Token = str | bool | None
@@ -97,6 +97,12 @@ def available(name: str | Path, **where: Any) -> bool:
     except (ModelNotFoundError, ModelFormatError):
         return False
     return True
+
+
+def repo_of(folder: Path) -> str | None:
+    """Return the name on the hub of a model whose folder ``resolve`` found in the hub's cache; None for others."""
+    names = [part.removeprefix("models--") for part in folder.parts if part.startswith("models--")]
+    return names[-1].replace("--", "/") if names else None
 
 
 def bundled() -> dict[str, Path]:

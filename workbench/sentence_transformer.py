@@ -19,7 +19,7 @@ from workbench.batching import SLICE, Batch, outputs
 from workbench.devices import batch_to_device, pick_device, token_budget
 from workbench.encoding import OUTPUT_VALUES, STREAM, Options, Parallel, Precision, Table
 from workbench.errors import ChoiceError, choose
-from workbench.folders import inside, write_atomically
+from workbench.folders import write_atomically
 from workbench.model_card import SentenceTransformerModelCardData, generate_model_card
 from workbench.models.adapters import Adaptable
 from workbench.models.base import Features, InputModule
@@ -121,9 +121,8 @@ class SentenceTransformer(nn.Sequential, Parallel, Adaptable):
             self.similarity_fn_name = str(similarity)
         self.backend = backend
         self.model_card_data = model_card_data or SentenceTransformerModelCardData()
-        self._card_text = ""
-        if folder is not None and (card := inside(folder, "README.md")).is_file():
-            self._card_text = card.read_text(encoding="utf-8", errors="replace")
+        if folder is not None:
+            self.model_card_data.came_from(folder)
         for name, block in blocks.items():
             self.add_module(name, block)
         self.eval()
@@ -560,13 +559,11 @@ class SentenceTransformer(nn.Sequential, Parallel, Adaptable):
     save_pretrained = save
 
     def _card(self, model_name: str | None, train_datasets: list[str] | None) -> str:
-        if self._card_text and not (model_name or train_datasets):
-            return self._card_text
         if model_name:
             self.model_card_data.model_name = model_name
         if train_datasets:
-            self.model_card_data.train_datasets = [{"name": name} for name in train_datasets]
-        return generate_model_card(self)
+            self.model_card_data.train_datasets = [{"name": name, "id": name} for name in train_datasets]
+        return generate_model_card(self, anew=bool(model_name or train_datasets))
 
     @staticmethod
     def load(input_path: str | Path) -> "SentenceTransformer":
