@@ -468,3 +468,11 @@ def test_worker_processes_give_the_same_scores_and_a_failing_one_is_an_error(cla
             classifier.predict(PAIRS, pool=pool)
     finally:
         classifier.stop_multi_process_pool(pool)
+
+
+def test_a_prompt_goes_before_the_first_text_of_every_pair(tmp_path):
+    model = CrossEncoder(tiny_pairs.write(tmp_path), device="cpu")
+    assert model.predict([("cat", "dog")], prompt="the a ") == model.predict([("the a cat", "dog")])
+    assert model.rank("cat", ["dog"], prompt="the a ") == model.rank("the a cat", ["dog"])
+    with pytest.raises(ChoiceError, match="prompt name 'query'"):
+        model.predict([("cat", "dog")], prompt_name="query")

@@ -18,12 +18,14 @@ import torch
 from workbench.errors import ModelFormatError, UnsafeModelError
 
 __all__ = [
-    "MAX_JSON_BYTES", "WEIGHTS", "Entry", "check_links", "check_size", "inside", "load_state", "read_entries",
-    "read_json", "save_state", "warn_pickle", "write_atomically", "write_json",
+    "ADAPTER", "ADAPTER_WEIGHTS", "MAX_JSON_BYTES", "WEIGHTS", "Entry", "check_links", "check_size", "inside",
+    "load_state", "read_entries", "read_json", "save_state", "warn_pickle", "write_atomically", "write_json",
 ]  # fmt: skip
 
 MAX_JSON_BYTES = 32 * 2**20  # configuration files are a few kB; vocabularies in JSON reach some MB
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+ADAPTER = "adapter_config.json"
+ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 
 
 def inside(folder: str | Path, name: str) -> Path:
@@ -111,8 +113,10 @@ def write_json(path: str | Path, value: Any) -> None:
     Path(path).write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def load_state(folder: str | Path) -> dict[str, torch.Tensor]:
+def load_state(folder: str | Path, names: tuple[str, str] = WEIGHTS) -> dict[str, torch.Tensor]:
     """Return the tensors saved in ``folder``: safetensors if there, else a pickle restricted to tensors.
+
+    ``names`` are those of the two files.
 
     Raises:
         ModelFormatError: no weights, or damaged ones.
@@ -121,7 +125,7 @@ def load_state(folder: str | Path) -> dict[str, torch.Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    safe, pickled = (inside(folder, name) for name in WEIGHTS)
+    safe, pickled = (inside(folder, name) for name in names)
     if safe.is_file():
         try:
             return load_file(safe)
@@ -129,7 +133,7 @@ def load_state(folder: str | Path) -> dict[str, torch.Tensor]:
             raise ModelFormatError(f"{safe} is damaged ({error}). Download or save the model again.") from error
     if pickled.is_file():
         return _load_pickle(pickled)
-    raise ModelFormatError(f"{folder} holds neither {WEIGHTS[0]} nor {WEIGHTS[1]}. Save or download the model again.")
+    raise ModelFormatError(f"{folder} holds neither {names[0]} nor {names[1]}. Save or download the model again.")
 
 
 def warn_pickle(path: Path) -> None:
@@ -203,8 +207,9 @@ def _swap(fresh: Path, target: Path) -> None:
 
 
 def _keep_others(old: Path, fresh: Path, replaced: Collection[str]) -> None:
-    """Hard-link (or copy) what only ``old`` has, except weights in the other format, old modules and ``replaced``."""
-    replaced = {*WEIGHTS, "modules.json", *replaced} | {entry["path"] for entry in _modules(old)}
+    """Hard-link (or copy) what only ``old`` has, except weights in other formats, old modules and ``replaced``."""
+    model = {*WEIGHTS, ADAPTER, *ADAPTER_WEIGHTS, "config.json", "modules.json"}
+    replaced = {*model, *replaced} | {entry["path"] for entry in _modules(old)}
     for entry in old.iterdir():
         if entry.name in replaced or (fresh / entry.name).exists():
             continue

@@ -223,7 +223,7 @@ def _cached(repo: str, revision: str | None, cache: str | Path | None) -> tuple[
         files = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
         weights = Counter(re.findall(r"(?m)^(.*?)(?:-\d+-of-(\d+))?\.(?:safetensors|bin)$", "\n".join(files)))
         short = not weights or any(found < int(shards or 1) for (_, shards), found in weights.items())
-        if short or not {"modules.json", "config.json"} & set(files):
+        if short or not {"modules.json", "config.json", "adapter_config.json"} & set(files):
             return None, "lacks weights or configuration"
         lookup(ignore_patterns=_unwanted(files))  # complains when a listed file is missing
     except (OSError, ValueError):

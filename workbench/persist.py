@@ -10,12 +10,13 @@ from typing import Any
 from torch import nn
 
 from workbench.errors import ModelFormatError, UnsafeModelError
-from workbench.folders import check_size, inside, read_entries, read_json, write_json
+from workbench.folders import Entry, check_size, inside, read_entries, read_json, write_json
+from workbench.models.adapters import has_adapter
 from workbench.models.base import Module
 from workbench.models.types import module_class, type_name
 
 __all__ = [
-    "CONFIG", "FORMAT_VERSION", "ModelConfig", "load_modules", "read_config", "save_modules",
+    "CONFIG", "FORMAT_VERSION", "ModelConfig", "load_module", "load_modules", "read_config", "save_modules", "versions",
 ]  # fmt: skip
 
 CONFIG = "config_sentence_transformers.json"
@@ -71,9 +72,7 @@ def load_modules(
         return _load_plain(folder, options), {}
     modules, kwargs = {}, {}
     for number, entry in enumerate(read_entries(folder)):  # their names are their places: a saved one may mean anything
-        cls = _find_class(entry.type, folder, trust_remote_code)
-        path = inside(folder, entry.path) if entry.path else folder
-        modules[str(number)] = _load_module(cls, folder, path, entry.path, options)
+        modules[str(number)] = load_module(folder, entry, trust_remote_code=trust_remote_code, options=options)
         kwargs[str(number)] = list(entry.kwargs)
     return modules, kwargs
 
@@ -96,17 +95,22 @@ def _find_class(name: str, folder: Path, trust_remote_code: bool) -> type[nn.Mod
     return found
 
 
-def _load_module(cls: Any, root: Path, path: Path, subfolder: str, options: dict[str, Any]) -> Any:
+def load_module(
+    root: Path, entry: Entry, *, trust_remote_code: bool = False, options: dict[str, Any] | None = None
+) -> Any:
+    """Return one block of the model in the folder ``root``; the rest as in ``load_modules``."""
     from workbench.models.transformer import Transformer
 
+    cls: Any = _find_class(entry.type, root, trust_remote_code)
+    path = inside(root, entry.path) if entry.path else root
     if issubclass(cls, Transformer):
         if not path.is_dir():  # which transformers would look for on the hub
             raise ModelFormatError(f"{path} is missing. The model folder is incomplete: save or download it again.")
-        return cls.load(path, **options)
+        return cls.load(path, **options or {})
     if issubclass(cls, Module):
         return cls.load(path)
     if "subfolder" in inspect.signature(cls.load).parameters:  # a user's block written for newer releases
-        return cls.load(str(root), subfolder=subfolder)
+        return cls.load(str(root), subfolder=entry.path)
     return cls.load(str(path))
 
 
@@ -119,7 +123,7 @@ def _load_plain(folder: Path, options: dict[str, Any]) -> dict[str, nn.Module]:
         blocks: list[nn.Module] = [StaticEmbedding.from_model2vec(folder)]
         blocks += [Normalize()] if config.get("normalize") else []
         return {str(number): block for number, block in enumerate(blocks)}
-    if not config:
+    if not config and not has_adapter(folder):
         raise ModelFormatError(f"{folder} holds neither modules.json nor config.json: it is not a model folder.")
     transformer = Transformer.load(folder, **options)
     return {"0": transformer, "1": Pooling(transformer.get_word_embedding_dimension())}
@@ -145,10 +149,11 @@ def save_modules(
         line: dict[str, Any] = {"idx": number, "name": name, "path": path, "type": type_name(module)}
         lines.append({**line, "kwargs": kwargs[name]} if kwargs.get(name) else line)
     write_json(folder / "modules.json", lines)
-    versions = {
-        "sentence_transformers": FORMAT_VERSION,
-        "transformers": version("transformers"),
-        "pytorch": version("torch"),
-    }
     settings = {key: value for key, value in asdict(config).items() if key != "truncate_dim" or value is not None}
-    write_json(folder / CONFIG, {"__version__": versions, **settings})
+    write_json(folder / CONFIG, {"__version__": versions(), **settings})
+
+
+def versions() -> dict[str, str]:
+    """Return what a folder says that it was written with."""
+    packages = {"transformers": "transformers", "pytorch": "torch"}
+    return {"sentence_transformers": FORMAT_VERSION, **{name: version(one) for name, one in packages.items()}}

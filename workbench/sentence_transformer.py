@@ -21,6 +21,7 @@ from workbench.encoding import OUTPUT_VALUES, STREAM, Options, Parallel, Precisi
 from workbench.errors import ChoiceError, choose
 from workbench.folders import inside, write_atomically
 from workbench.model_card import SentenceTransformerModelCardData, generate_model_card
+from workbench.models.adapters import Adaptable
 from workbench.models.base import Features, InputModule
 from workbench.models.transformer import recompute_activations
 from workbench.persist import ModelConfig, load_modules, read_config, save_modules
@@ -34,7 +35,7 @@ from workbench.tokens import IntArray
 __all__ = ["SentenceTransformer"]
 
 
-class SentenceTransformer(nn.Sequential, Parallel):
+class SentenceTransformer(nn.Sequential, Parallel, Adaptable):
     """Sentence embeddings: texts to vectors that are close when the texts mean alike.
 
     Args:
@@ -102,6 +103,8 @@ class SentenceTransformer(nn.Sequential, Parallel):
             trust = {"trust_remote_code": trust_remote_code}
             arguments = {"model_args": model_kwargs, "tokenizer_args": tokenizer_kwargs, "config_args": config_kwargs}
             options: dict[str, Any] = {key: {**trust, **(value or {})} for key, value in arguments.items()}
+            place = {"cache_dir": cache_folder, "token": token, "local_files_only": local_files_only}
+            options["model_args"] = place | options["model_args"]  # to find the model that an adapter belongs to
             blocks, kwargs = load_modules(folder, trust_remote_code=trust_remote_code, transformer_options=options)
             config = read_config(folder)
         super().__init__()

@@ -15,8 +15,9 @@ from workbench import hub
 from workbench.batching import SLICE, outputs
 from workbench.devices import batch_to_device, pick_device, token_budget
 from workbench.encoding import Options, Parallel, Table, fill_table, warn_cut
-from workbench.errors import ModelFormatError
+from workbench.errors import ModelFormatError, choose
 from workbench.folders import inside, read_entries, read_json, write_atomically, write_json
+from workbench.models.adapters import Adaptable, base_folder, has_adapter
 from workbench.models.base import Features
 from workbench.models.dense import activation, activation_name
 from workbench.models.transformer import (
@@ -28,7 +29,7 @@ from workbench.models.transformer import (
     recompute_activations,
     save_pretrained,
 )
-from workbench.persist import CONFIG, FORMAT_VERSION
+from workbench.persist import CONFIG, FORMAT_VERSION, versions
 from workbench.pool import WorkerPool
 from workbench.progress import track
 from workbench.texts import as_pairs, as_texts, slices
@@ -39,10 +40,20 @@ __all__ = ["CrossEncoder"]
 _HEAD = "ForSequenceClassification"
 _NO_LIMIT = 10**9  # tokenizers say so, and more, when they know no limit
 _DTYPES = {"dtype", "torch_dtype"}
+_LATEST: dict[str, Any] = {  # file → what says there that the folder holds one sequence classifier
+    "modules.json": [
+        {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.base.modules.transformer.Transformer"}
+    ],
+    "sentence_bert_config.json": {
+        "transformer_task": "sequence-classification",
+        "modality_config": {"text": {"method": "forward", "method_output_name": "logits"}},
+        "module_output_name": "scores",
+    },
+}
 _Activation = Callable[[Tensor], Tensor]
 
 
-class CrossEncoder(Pretrained, Parallel):
+class CrossEncoder(Pretrained, Parallel, Adaptable):
     """Scores for pairs of texts: how relevant a passage is to a query, or which class a pair belongs to.
 
     Choose it to put the best few dozen hits of a search in order; for comparing many texts with many, use
@@ -101,12 +112,13 @@ class CrossEncoder(Pretrained, Parallel):
         target = pick_device(device)
         where: dict[str, Any] = {"revision": revision, "token": token, "cache_folder": cache_dir or cache_folder}
         root = hub.resolve(model_name, local_files_only=local_files_only, organization="cross-encoder", **where)
-        folder, saved, named = _opened(root)
+        folder, saved, named = _opened(root, local_files_only=local_files_only, **where)
         if num_labels is None and _HEAD not in str(saved.get("architectures")):
             num_labels = 1
         trust = {"trust_remote_code": trust_remote_code}
         settings = {"num_labels": num_labels, "classifier_dropout": classifier_dropout, **trust}
-        model_args = _merged(trust, automodel_args, model_kwargs)
+        place = {"cache_dir": where["cache_folder"], "token": token, "local_files_only": local_files_only or None}
+        model_args = _merged(place, trust, automodel_args, model_kwargs)
         tokenizer_args = _merged(trust, tokenizer_args, tokenizer_kwargs)
         config_args = _merged(settings, config_args, config_kwargs)
         self.model, self.tokenizer = load_pretrained(
@@ -137,6 +149,8 @@ class CrossEncoder(Pretrained, Parallel):
         pool: WorkerPool | None = None,
         chunk_size: int | None = None,
         device: str | torch.device | Sequence[str] | None = None,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
     ) -> Any:
         """Score pairs of texts. The result does not depend on how the pairs are batched.
 
@@ -153,6 +167,8 @@ class CrossEncoder(Pretrained, Parallel):
             pool: worker processes from ``start_multi_process_pool``.
             chunk_size: pairs sent to a worker at a time.
             device: where to run; a list of devices scores in one process per device.
+            prompt_name: none can be chosen: models that score pairs with prompts of their own are not read here.
+            prompt: put before the first text of every pair.
 
         Returns:
             float32 (pairs,) for one label, (pairs, labels) for several; without the first axis for a single pair.
@@ -163,6 +179,10 @@ class CrossEncoder(Pretrained, Parallel):
             WorkerError: a worker process raised or died.
         """
         pairs, single = as_pairs(sentences)
+        if prompt is None and prompt_name is not None:
+            choose("prompt name", prompt_name, {})
+        if prompt:
+            pairs = [(prompt + first, second) for first, second in pairs]
         with contextlib.ExitStack() as stack:
             if isinstance(device, (list, tuple)):
                 pool = stack.enter_context(self.start_multi_process_pool(list(device)))
@@ -275,6 +295,11 @@ class CrossEncoder(Pretrained, Parallel):
         self._tokens.tokenizer.model_max_length = _NO_LIMIT if value is None else value
 
     @property
+    def transformers_model(self) -> Any:
+        """The transformers model inside."""
+        return self.model
+
+    @property
     def config(self) -> Any:
         """The transformers configuration."""
         return self.model.config
@@ -309,6 +334,15 @@ class CrossEncoder(Pretrained, Parallel):
         """Do as ``gradient_checkpointing_enable``, under its later name."""
         self.gradient_checkpointing_enable(activation_checkpointing_kwargs, **options)
 
+    def add_adapter(self, adapter_config: Any, adapter_name: str | None = None) -> None:
+        """Add a new adapter, see ``Adaptable.add_adapter``; one to a new classifier must train and keep that too."""
+        if _HEAD not in str(self.config.architectures) and not getattr(adapter_config, "modules_to_save", True):
+            raise ValueError(
+                "This model's classifier is new, and an adapter would neither train nor keep it: name it in the "
+                "adapter's configuration, modules_to_save=['classifier'] or what this model calls it."
+            )
+        super().add_adapter(adapter_config, adapter_name)
+
     # ── keep ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def save_pretrained(self, path: str | Path, safe_serialization: bool = True) -> None:
@@ -320,8 +354,13 @@ class CrossEncoder(Pretrained, Parallel):
             ValueError: the default activation is not one that a folder can name.
         """
         name = activation_name(self.default_activation_function)  # type: ignore[arg-type]  # anything else is refused
-        with write_atomically(path) as folder:
+        with write_atomically(path, replaced=[CONFIG, *_LATEST]) as folder:
             save_pretrained(self._transformers(), self.tokenizer, folder, safe_serialization)
+            if has_adapter(folder):  # it has no config.json, so what an older layout says there is said in the latest
+                own = {"__version__": versions(), "model_type": "CrossEncoder", "activation_fn": name}
+                for file, value in {CONFIG: own, **_LATEST}.items():
+                    write_json(folder / file, value)
+                return
             later = {"sentence_transformers": {"activation_fn": name, "version": FORMAT_VERSION}}
             config = read_json(folder, "config.json") | {"sbert_ce_default_activation_function": name} | later
             write_json(folder / "config.json", config)
@@ -344,7 +383,7 @@ def _merged(*tables: dict[str, Any] | None) -> dict[str, Any]:
     return {key: value for table in tables for key, value in (table or {}).items() if value is not None}
 
 
-def _opened(root: Path) -> tuple[Path, dict[str, Any], nn.Module | None]:
+def _opened(root: Path, **where: Any) -> tuple[Path, dict[str, Any], nn.Module | None]:
     """Where the transformers model lies, its configuration, and the activation named there, in any layout."""
     folder, later = root, dict[str, Any]()
     if inside(root, "modules.json").is_file():
@@ -356,7 +395,8 @@ def _opened(root: Path) -> tuple[Path, dict[str, Any], nn.Module | None]:
                 f"{root} scores pairs with a prompt or further blocks ({', '.join(entry.type for entry in rest)}); "
                 "only cross-encoders that are one sequence classifier can be read."
             )
-    config = read_json(folder, "config.json")
+    where["revision"] = None  # an adapter's own
+    config = read_json(base_folder(folder, **where) if has_adapter(folder) else folder, "config.json")
     section = config.get("sentence_transformers")
     names = [later.get("activation_fn"), section.get("activation_fn") if isinstance(section, dict) else None]
     name = next(filter(None, [*names, config.get("sbert_ce_default_activation_function")]), None)

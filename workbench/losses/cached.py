@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any, Literal
 
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from workbench.losses.base import Loss, Metric
 from workbench.losses.gradcache import cached
@@ -20,6 +21,8 @@ __all__ = [
     "CachedGISTEmbedLoss", "CachedLoss", "CachedMultipleNegativesRankingLoss",
     "CachedMultipleNegativesSymmetricRankingLoss",
 ]  # fmt: skip
+
+_SCORED = 256  # anchors whose scores are held at a time
 
 
 class CachedLoss(Loss):
@@ -88,6 +91,15 @@ class CachedMultipleNegativesRankingLoss(CachedLoss, MultipleNegativesRankingLos
     ) -> None:
         super().__init__(model, scale, similarity_fct, gather_across_devices)
         self._in_parts(mini_batch_size, mini_batch_num_tokens, show_progress_bar)
+
+    def picked(self, anchors: Tensor, candidates: Tensor, first: int, reduction: str = "mean") -> Tensor:
+        """Do so for some anchors at a time, and again in the backward pass: all scores are never there at once."""
+        total = anchors.new_zeros(())
+        for start in range(0, len(anchors), _SCORED):
+            part = partial(super().picked, first=first + start, reduction="sum")
+            some = anchors[start : start + _SCORED]
+            total = total + checkpoint(part, some, candidates, use_reentrant=False, preserve_rng_state=False)
+        return total / len(anchors) if reduction == "mean" else total
 
 
 class CachedMultipleNegativesSymmetricRankingLoss(

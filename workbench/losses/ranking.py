@@ -52,15 +52,14 @@ class MultipleNegativesRankingLoss(Loss):
 
     def compute(self, embeddings: list[Tensor], labels: Tensor | None) -> Tensor:
         """Rank the candidates for every anchor; labels are not used."""
-        scores, own = self.scores(embeddings)
-        return cross_entropy(scores, own)
-
-    def scores(self, embeddings: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Return scaled similarities (batch, candidates) and the column of each anchor's own positive (batch,)."""
-        anchors = embeddings[0]
         columns, first = gather(embeddings[1:], self.gather_across_devices)
-        scores = self.similarity_fct(anchors, torch.cat(columns)) * self.scale
-        return scores, torch.arange(first, first + len(anchors), device=scores.device)
+        return self.picked(embeddings[0], torch.cat(columns), first)
+
+    def picked(self, anchors: Tensor, candidates: Tensor, first: int, reduction: str = "mean") -> Tensor:
+        """Return the cross-entropy of picking candidate ``first + i`` for anchor i among all candidates."""
+        scores = self.similarity_fct(anchors, candidates) * self.scale  # (anchors, candidates)
+        own = torch.arange(first, first + len(anchors), device=scores.device)
+        return cross_entropy(scores, own, reduction=reduction)
 
     def get_config_dict(self) -> dict[str, Any]:
         """Return the settings, for the model card."""
@@ -78,9 +77,7 @@ class MultipleNegativesSymmetricRankingLoss(MultipleNegativesRankingLoss):
         """Rank positives for anchors, and anchors for positives; labels are not used."""
         forward = super().compute(embeddings, labels)
         anchors, first = gather(embeddings[:1], self.gather_across_devices)
-        scores = self.similarity_fct(embeddings[1], anchors[0]) * self.scale
-        own = torch.arange(first, first + len(scores), device=scores.device)
-        return (forward + cross_entropy(scores, own)) / 2
+        return (forward + self.picked(embeddings[1], anchors[0], first)) / 2
 
 
 class GISTEmbedLoss(Loss):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from workbench.errors import ChoiceError, ModelFormatError, UnsafeModelError
 from workbench.folders import WEIGHTS, check_links, check_size, inside, read_json, warn_pickle, write_json
+from workbench.models.adapters import attach_adapter, base_folder, has_adapter, is_adapted, save_adapter
 from workbench.models.base import Features, InputModule
 from workbench.models.bert import Bert, BertClassifier, read_bert
 from workbench.models.plain_tokenizer import read_tokenizer
@@ -173,6 +174,7 @@ class Transformer(Pretrained, InputModule):
 
 
 _SWITCH = RLock()  # one at a time goes over to transformers
+_PLACE = {"cache_dir", "local_files_only", "token", "trust_remote_code"}  # for folders elsewhere
 _SAVED_ARGUMENTS = ("torch_dtype", "dtype", "attn_implementation", "output_hidden_states", "add_pooling_layer")
 _ENCODERS = {"t5": "T5EncoderModel", "mt5": "MT5EncoderModel", "umt5": "UMT5EncoderModel"}
 
@@ -193,7 +195,8 @@ def load_pretrained(
     Args:
         name: a folder or a name on the hub.
         tokenizer_name: where the tokenizer is; None: the same place.
-        model_args: for the model's ``from_pretrained``; the next two for the tokenizer's and the configuration's.
+        model_args: for the model's ``from_pretrained``, and ``adapter_name``; the next two for the tokenizer's and the
+            configuration's.
         tokenizer_args: see ``model_args``.
         config_args: see ``model_args``.
         head: the transformers auto class of a model with a head, None: an encoder. The head's weights may be missing
@@ -202,12 +205,20 @@ def load_pretrained(
     Raises:
         ModelFormatError: a local folder's files are missing, damaged or do not fit each other.
         UnsafeModelError: they would run code, or lie outside the folder.
+        ModelNotFoundError: the folder holds an adapter, and the model that it belongs to is nowhere.
+        DependencyError: it holds an adapter, and PEFT is not installed.
     """
-    local = Path(name).is_dir()
+    local, adapter, model_args = Path(name).is_dir(), None, dict(model_args)
+    adapter_name = model_args.pop("adapter_name", "default")
+    if local and has_adapter(Path(name)):
+        adapter = Path(name)
+        tokenizer_name = tokenizer_name or (name if inside(adapter, "tokenizer_config.json").is_file() else None)
+        where = {"token": model_args.get("token"), "local_files_only": model_args.get("local_files_only", False)}
+        name = str(base_folder(adapter, cache_folder=model_args.get("cache_dir"), **where))
     if local:
         _check_folder(Path(name))
-        wishes = {*model_args, *tokenizer_args, *config_args} - {"cache_dir", "trust_remote_code"}  # for other folders
-        plain = tokenizer_name is None and not wishes
+        wishes = {*model_args, *tokenizer_args, *config_args} - _PLACE
+        plain = tokenizer_name is None and not wishes and adapter is None
         if plain and (words := read_tokenizer(Path(name))) and (ours := read_bert(Path(name), classifier=bool(head))):
             return ours, words
     import transformers
@@ -239,6 +250,9 @@ def load_pretrained(
         raise ModelFormatError(
             f"{name}: the weights lack {len(missing)} tensors that the model needs, such as {missing[0]}."
         )
+    if adapter is not None and adapter != Path(name):
+        with _without_bars():
+            attach_adapter(model, adapter, adapter_name)
     return model, tokenizer
 
 
@@ -247,10 +261,10 @@ def _around(plain: Bert | BertClassifier) -> Any:
     import transformers
 
     config = transformers.BertConfig.from_dict(dict(plain.saved))
-    config._name_or_path = str(plain.folder)
     kind = transformers.BertModel if isinstance(plain, Bert) else transformers.BertForSequenceClassification
     with _without_bars():
         model: Any = kind.from_pretrained(None, config=config, state_dict=plain.state_dict())
+    config.name_or_path = model.name_or_path = str(plain.folder)
     _share(plain, model.to(next(plain.parameters()).device))
     return model.train(plain.training)
 
@@ -331,8 +345,11 @@ def recompute_activations(model: Any, kwargs: dict[str, Any] | None = None, **op
 
 
 def save_pretrained(model: Any, tokenizer: Any, folder: str | Path, safe_serialization: bool) -> None:
-    """Write a transformers model and its tokenizer to a folder."""
-    if safe_serialization:
+    """Write a transformers model, or its active adapter if it has one, and its tokenizer to a folder."""
+    if is_adapted(model):
+        with _without_bars():
+            save_adapter(model, Path(folder))
+    elif safe_serialization:
         with _without_bars():
             model.save_pretrained(folder)
     else:

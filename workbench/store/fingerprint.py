@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from workbench.models.adapters import adapter_settings
 from workbench.models.bert import Bert, BertClassifier, usual_settings
 from workbench.models.transformer import Pretrained
 from workbench.tokens import Tokenized
@@ -99,7 +100,7 @@ def _settings(model: nn.Module) -> list[Any]:
         if not own and "." not in name:  # a user's block
             own = {key: value for key, value in vars(module).items() if isinstance(value, (bool, int, float, str))}
             own.pop("training", None)
-        found.append([name, type(module).__qualname__, module.extra_repr(), own])
+        found.append([name, type(module).__qualname__, module.extra_repr(), own, *adapter_settings(module)])
         config: Any = None if isinstance(module, Pretrained) else getattr(module, "config", None)
         if hasattr(config, "to_dict") and id(config) not in configs:  # parts of one model share its configuration
             configs.add(id(config))

@@ -11,13 +11,14 @@ _HOMES = {
         "samplers",
     ),
     **dict.fromkeys(["CrossEncoderTrainer", "SentenceTransformerTrainer", "Trainer"], "trainer"),
+    "trial_table": "trials",
 }  # fmt: skip
 
 __all__ = [
     "BatchSamplers", "CrossEncoderTrainer", "CrossEncoderTrainingArguments", "DefaultBatchSampler",
     "GroupByLabelBatchSampler", "MultiDatasetBatchSamplers", "NoDuplicatesBatchSampler", "ProportionalBatchSampler",
     "RoundRobinBatchSampler", "SentenceTransformerTrainer", "SentenceTransformerTrainingArguments", "Trainer",
-    "check_columns", "loss_table", "suggest_losses",
+    "check_columns", "loss_table", "suggest_losses", "trial_table",
 ]  # fmt: skip
 
 __getattr__, __dir__ = lazy(__name__, _HOMES)

@@ -12,7 +12,9 @@ from torch import nn
 
 from workbench.errors import ModelFormatError
 from workbench.folders import load_state, read_entries, save_state
+from workbench.models.adapters import is_adapted, restore_adapter
 from workbench.models.types import MODULE_TYPES, type_name
+from workbench.persist import load_module
 
 __all__ = ["begin", "is_complete", "latest", "restore", "save_losses"]
 
@@ -59,12 +61,18 @@ def save_losses(folder: Path, own: Mapping[str, nn.Parameter]) -> None:
 
 def restore(folder: Path, model: Any, own: Mapping[str, nn.Parameter]) -> None:
     """Give a model, and what its losses learn, the values of a checkpoint."""
-    options: dict[str, Any] = {}
-    types = {type_name(block) for block in model} if isinstance(model, nn.Sequential) else set()
-    if not types <= MODULE_TYPES.keys():  # a block of the user's own may be loaded again, as the model here has it
-        options["trust_remote_code"] = {entry.type for entry in read_entries(folder)} <= types
-    kept = type(model)(folder, device="cpu", **options)
-    model.load_state_dict(kept.state_dict())
+    adapted = is_adapted(getattr(model, "transformers_model", None))
+    if adapted:  # what is frozen stays as it is
+        restore_adapter(model.transformers_model, folder)
+    if isinstance(model, nn.Sequential):
+        entries = read_entries(folder)
+        # A block of the user's own may be loaded again, as the model here has it.
+        trusted = {entry.type for entry in entries} <= {*MODULE_TYPES, *map(type_name, model)}
+        for entry, block in zip(entries, model, strict=True):
+            if not (adapted and hasattr(block, "auto_model")):
+                block.load_state_dict(load_module(folder, entry, trust_remote_code=trusted).state_dict())
+    elif not adapted:
+        model.load_state_dict(type(model)(folder, device="cpu").state_dict())
     if own:
         saved = load_state(folder / _LOSSES)
         with torch.no_grad():

@@ -10,6 +10,7 @@ import torch
 
 from workbench.encoding import prefixed
 from workbench.models.base import Features, InputModule
+from workbench.texts import slices
 from workbench.tokens import TokenRows
 from workbench.training.columns import VALID_LABEL_COLUMNS
 
@@ -17,6 +18,7 @@ __all__ = ["DATASET", "PairCollator", "Rows", "SentenceCollator", "TokenCache"]
 
 DATASET = "dataset_name"  # the column that says which data set a row is from
 _CACHED = 2**26  # tokens kept across epochs: 256 MB
+_AT_ONCE = 512  # texts tokenised at a time: what a tokenizer returns takes a hundred times the room of its ids
 
 _ByColumn = str | Mapping[str, Any] | None  # one value for all, by column, by data set, or by data set and column
 
@@ -121,13 +123,13 @@ class TokenCache:
         fresh = [text for text in dict.fromkeys(texts) if text not in self._places]
         if fresh and self._is_full:
             return self._block.token_rows(texts)
-        if fresh:
-            found = self._block.token_rows(fresh)
+        for part in slices(fresh, _AT_ONCE):
+            found = self._block.token_rows(part)
             used = self._starts.data[self._starts.size - 1] if self._places else 0
             self._is_full = used + found.starts[-1] > self._limit
             if not self._places:
                 self._starts.extend(found.starts[:1])
-            self._places |= {text: len(self._places) + place for place, text in enumerate(fresh)}
+            self._places |= {text: len(self._places) + place for place, text in enumerate(part)}
             self._starts.extend(found.starts[1:] + used)
             for name, flat in found.columns.items():
                 self._columns.setdefault(name, _Growing(flat.dtype)).extend(flat)

@@ -16,7 +16,7 @@ from transformers.trainer_utils import EvalLoopOutput
 
 from workbench.errors import ChoiceError, ModelFormatError, TrainingError, choose
 from workbench.models import Router
-from workbench.training import checkpoints
+from workbench.training import checkpoints, trials
 from workbench.training.arguments import CrossEncoderTrainingArguments, SentenceTransformerTrainingArguments
 from workbench.training.collator import DATASET, PairCollator, SentenceCollator
 from workbench.training.columns import check_columns
@@ -304,11 +304,76 @@ class Trainer(HuggingFaceTrainer):
             shown = ", ".join(map(repr, known)) or "nothing"
             raise ChoiceError(f"Unknown metric_for_best_model {asked!r}. Each evaluation gives: {shown}.")
 
+    # ── search over settings ──────────────────────────────────────────────────────────────────────────────────────
+
+    def hyperparameter_search(
+        self,
+        hp_space: Callable[[Any], dict[str, Any]] | None = None,
+        compute_objective: Callable[[dict[str, float]], float] | None = None,
+        n_trials: int = 20,
+        direction: str | list[str] | None = None,
+        backend: str | None = None,
+        hp_name: Callable[[Any], str] | None = None,
+        **options: Any,
+    ) -> Any:
+        """Train with other settings again and again; returns the best run, whose ``run_summary`` is a table of all.
+
+        A trial reports its objective at each evaluation, so that a ``pruner`` can end it early. With ``storage``,
+        ``study_name`` and ``load_if_exists=True`` a search that was stopped goes on, and no finished trial is redone.
+
+        Args:
+            hp_space: trial → training arguments to set, such as ``{"learning_rate": trial.suggest_float(...)}``.
+            compute_objective: metrics → what to make small or large; None: the first evaluator's primary metric, or
+                the loss on the evaluation data.
+            n_trials: how many trials there are to be, those of an earlier run included.
+            direction: "minimize" or "maximize"; None: "maximize" what an evaluator measures, "minimize" a loss.
+            backend: "optuna"; others as transformers has them.
+            hp_name: trial → its name for trackers.
+            options: for ``optuna.create_study`` (storage, study_name, load_if_exists, sampler, pruner) and
+                ``Study.optimize`` (timeout, catch).
+
+        Raises:
+            ValueError: no ``model_init``, nothing to evaluate with, or options that do not go together.
+            DependencyError: Optuna is not installed.
+            TrainingError: no trial came to its end.
+        """
+        if self.model_init is None:
+            raise ValueError("A search trains a fresh model in each trial: give model_init=lambda: ..., not a model.")
+        if not self.eval_dataset and not self.evaluators:
+            raise ValueError("There is nothing to compare trials by: give the trainer an evaluator or eval_dataset.")
+        direction = direction or ("maximize" if self.evaluators and compute_objective is None else "minimize")
+        objective = compute_objective or self._objective
+
+        def run(count: int, goal: str | list[str], how: dict[str, Any]) -> Any:
+            return super(Trainer, self).hyperparameter_search(hp_space, objective, count, goal, backend, hp_name, **how)
+
+        try:
+            return (
+                run(n_trials, direction, options)
+                if backend not in (None, "optuna")
+                else trials.search(run, n_trials, direction, options)
+            )
+        finally:
+            self.hp_search_backend = None
+
+    def _hp_search_setup(self, trial: Any) -> None:
+        super()._hp_search_setup(trial)
+        if trial is not None and self.args.warmup_ratio is not None:
+            self.args.warmup_steps = self.args.warmup_ratio  # as the arguments themselves do when they are made
+
+    def _objective(self, metrics: dict[str, float]) -> float:
+        if self.evaluators:
+            primary = getattr(self.evaluators[0], "primary_metric", None)
+            return choose("primary metric of the evaluator", f"eval_{primary}", metrics)
+        losses = [value for name, value in metrics.items() if name.endswith("_loss")]
+        return sum(losses) / len(losses)
+
     # ── keeping ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def train(self, resume_from_checkpoint: str | Path | bool | None = None, *args: Any, **kwargs: Any) -> Any:
         """Train; ``resume_from_checkpoint=True`` goes on from the last checkpoint that was written to its end."""
-        self._check_metric()
+        if self.hp_search_backend is None or not self.state.global_step:  # between trials there is no model
+            self._check_metric()
         if resume_from_checkpoint is True:
             resume_from_checkpoint = checkpoints.latest(Path(self.args.output_dir))
         elif resume_from_checkpoint and not checkpoints.is_complete(Path(resume_from_checkpoint)):
