@@ -4,7 +4,7 @@ import contextlib
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from workbench import hub
+from workbench.backends import BACKENDS
 from workbench.batching import SLICE, outputs
 from workbench.devices import batch_to_device, pick_device, token_budget
 from workbench.encoding import Options, Parallel, Table, fill_table, warn_cut
@@ -74,6 +75,7 @@ class CrossEncoder(Pretrained, Parallel, Adaptable):
         default_activation_function: from logits (pairs, labels) to scores (later ``activation_fn``); None takes the
             model's own, else the sigmoid for one label and nothing for more.
         classifier_dropout: share of the classifier's input dropped in training.
+        backend: "torch", "onnx" or "openvino", as in ``SentenceTransformer``.
 
     Raises:
         ModelNotFoundError: no such model; lists what was tried.
@@ -107,8 +109,11 @@ class CrossEncoder(Pretrained, Parallel, Adaptable):
         cache_folder: str | None = None,
         activation_fn: _Activation | None = None,
         token: bool | str | None = None,
+        backend: Literal["torch", "onnx", "openvino"] = "torch",
     ) -> None:
+        choose("backend", backend, {"torch": None, **BACKENDS})
         super().__init__()
+        self.backend = backend
         target = pick_device(device)
         where: dict[str, Any] = {"revision": revision, "token": token, "cache_folder": cache_dir or cache_folder}
         root = hub.resolve(model_name, local_files_only=local_files_only, organization="cross-encoder", **where)
@@ -122,7 +127,7 @@ class CrossEncoder(Pretrained, Parallel, Adaptable):
         tokenizer_args = _merged(trust, tokenizer_args, tokenizer_kwargs)
         config_args = _merged(settings, config_args, config_kwargs)
         self.model, self.tokenizer = load_pretrained(
-            str(folder), None, model_args, tokenizer_args, config_args, head=f"AutoModel{_HEAD}"
+            str(folder), None, model_args, tokenizer_args, config_args, head=f"AutoModel{_HEAD}", backend=backend
         )
         limit = longest(self._held.config, self._tokens.tokenizer)
         self.max_length = max_length if max_length is not None else limit
@@ -296,8 +301,8 @@ class CrossEncoder(Pretrained, Parallel, Adaptable):
 
     @property
     def transformers_model(self) -> Any:
-        """The transformers model inside."""
-        return self.model
+        """The transformers model inside; None where another engine runs it."""
+        return self.model if self.backend == "torch" else None
 
     @property
     def config(self) -> Any:
@@ -320,7 +325,7 @@ class CrossEncoder(Pretrained, Parallel, Adaptable):
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return next(self.parameters()).device
+        return next((weight.device for weight in self.parameters()), torch.device("cpu"))
 
     def gradient_checkpointing_enable(
         self, gradient_checkpointing_kwargs: dict[str, Any] | None = None, **options: Any
