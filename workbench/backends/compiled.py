@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any, Self
+from uuid import uuid4
 
 import numpy as np
 import torch
@@ -135,8 +136,18 @@ class Compiled(nn.Module):
                 name = file.relative_to(self.source).as_posix()
                 if inside(self.source, name).is_file():
                     _copy(file, folder / name)
-        for file in [self.path, *data_files(self.path)]:
-            _copy(file, folder / BACKENDS[self.backend].folder / file.name)
+        self.add_to(folder)
+
+    def add_to(self, folder: Path) -> None:
+        """Write this export to a model's folder; weights beside it come first, so that no export is half there."""
+        for file in [*data_files(self.path), self.path]:
+            target = folder / BACKENDS[self.backend].folder / file.name
+            fresh = target.with_name(f".{target.name}.{uuid4().hex}")
+            try:
+                _copy(file, fresh)
+                fresh.replace(target)
+            finally:
+                fresh.unlink(missing_ok=True)
 
     def __reduce__(self) -> Any:
         return Compiled, (self.backend, self.path, self.config, self.source, self.head, self._options)

@@ -13,7 +13,7 @@ from workbench._optional import require
 from workbench.backends.engines import BACKENDS
 from workbench.errors import ModelFormatError
 
-__all__ = ["export"]
+__all__ = ["export", "to_openvino"]
 
 _OPSET = 17
 _TOLERANCE = 1e-4  # of the largest value: float32 in another order of additions
@@ -104,9 +104,14 @@ def _write(traced: _Traced, path: Path, head: bool) -> None:
     finally:
         chatty.setLevel(before)
     if path.suffix == ".xml":
-        ov = require("openvino", extra="openvino")
-        ov.save_model(ov.Core().read_model(str(onnx_file)), str(path), compress_to_fp16=False)
+        to_openvino(onnx_file, path)
         onnx_file.unlink()
+
+
+def to_openvino(onnx_file: Path, path: Path) -> None:
+    """Write an ONNX file as an .xml and the weights beside it."""
+    ov = require("openvino", extra="openvino")
+    ov.save_model(ov.Core().read_model(str(onnx_file)), str(path), compress_to_fp16=False)
 
 
 def _difference(model: Any, path: Path, head: bool) -> float:
