@@ -4,7 +4,6 @@ import shutil
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any, Self
 from uuid import uuid4
@@ -34,7 +33,6 @@ class Compiled(nn.Module):
         source: the model's folder, which ``save`` copies.
         head: whether it is a classifier.
         options: see ``Backend.options``.
-        scratch: the temporary folder that ``path`` lies in, kept as long as the model.
 
     Raises:
         ModelFormatError: the file is damaged, or is not a model of this kind or size.
@@ -51,11 +49,10 @@ class Compiled(nn.Module):
         source: Path,
         head: bool,
         options: Mapping[str, Any],
-        scratch: "TemporaryDirectory[str] | None" = None,
     ) -> None:
         super().__init__()
         self.backend, self.path, self.config, self.source, self.head = backend, path, config, source, head
-        self._options, self._scratch, self._digest = options, scratch, ""
+        self._options, self._digest = options, ""
         self._session = BACKENDS[backend].open(path, options)
         inputs, outputs = self._session.inputs, self._session.outputs
         wanted = ("logits",) if head else _TOKENS
@@ -80,7 +77,9 @@ class Compiled(nn.Module):
         except Exception as error:  # the engines' own kinds
             shape = f"{type(error).__name__}: {error!s:.200}"
         if shape != expected:
-            raise ModelFormatError(f"{self.path} gives {shape} for 2 rows of 3 tokens; its config.json says {expected}.")
+            raise ModelFormatError(
+                f"{self.path} gives {shape} for 2 rows of 3 tokens; its config.json says {expected}."
+            )
 
     @property
     def dtype(self) -> torch.dtype:
@@ -119,7 +118,9 @@ class Compiled(nn.Module):
     def train(self, mode: bool = True) -> Self:
         """Stay as it is; training needs the torch model."""
         if mode:
-            raise ValueError(f"A model of the backend {self.backend!r} cannot be trained. Load it with backend='torch'.")
+            raise ValueError(
+                f"A model of the backend {self.backend!r} cannot be trained. Load it with backend='torch'."
+            )
         return self
 
     def extra_repr(self) -> str:

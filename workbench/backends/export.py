@@ -55,15 +55,21 @@ def export(model: Any, path: Path, *, head: bool) -> None:
         try:
             _write(_Traced(model, wide).eval(), path, head)
             off = _difference(model, path, head)
-        except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, IndexError, NotImplementedError) as error:
+        except (
+            RuntimeError,
+            ValueError,
+            TypeError,
+            KeyError,
+            AttributeError,
+            IndexError,
+            NotImplementedError,
+        ) as error:
             failures.append(f"{type(error).__name__}: {error!s:.200}")
             continue
         if off <= _TOLERANCE:
             return
         failures.append(f"the export differs from torch by {off:.1g}")
-    raise ModelFormatError(
-        f"{type(model).__name__} cannot be exported ({failures[-1]}). Run it with backend='torch'."
-    )
+    raise ModelFormatError(f"{type(model).__name__} cannot be exported ({failures[-1]}). Run it with backend='torch'.")
 
 
 def _batch(rows: int, length: int, model: Any, *, types: bool) -> tuple[Tensor, ...]:

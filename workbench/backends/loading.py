@@ -1,8 +1,10 @@
 """Model folders to models that an engine runs: the export that lies in the folder, or one made now."""
 
+import shutil
+import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,7 +20,13 @@ from workbench.models.plain_tokenizer import read_tokenizer
 __all__ = ["load_compiled"]
 
 _PLACE = ("cache_dir", "local_files_only", "token", "trust_remote_code")
-_TORCH = ("torch_dtype", "dtype", "attn_implementation", "output_hidden_states", "add_pooling_layer")  # of saved folders
+_TORCH = (
+    "torch_dtype",
+    "dtype",
+    "attn_implementation",
+    "output_hidden_states",
+    "add_pooling_layer",
+)  # of saved folders
 _FILES = ("file_name", "subfolder", "export")
 
 
@@ -59,13 +67,19 @@ def load_compiled(
             choose(f"model_kwargs of the backend {backend!r}:", name, known)
     config, tokenizer = _around(folder, tokenizer_name, tokenizer_args, config_args)
     options = {name: model_args[name] for name in kind.options if model_args.get(name) is not None}
-    path, scratch = _find(kind, folder, model_args), None
-    if path is None:
-        scratch = TemporaryDirectory(prefix="workbench-")
-        place = {name: model_args[name] for name in _PLACE if name in model_args}
-        path = Path(scratch.name) / (model_args.get("file_name") or kind.file).rpartition("/")[2]
-        export(make(place), path, head=head)
-    return Compiled(backend, path, config, folder, head, options, scratch), tokenizer
+    path = _find(kind, folder, model_args)
+    if path is not None:
+        return Compiled(backend, path, config, folder, head, options), tokenizer
+    scratch = Path(mkdtemp(prefix="workbench-"))  # lives as long as the model, which may be saved or sent elsewhere
+    try:
+        path = scratch / (model_args.get("file_name") or kind.file).rpartition("/")[2]
+        export(make({name: model_args[name] for name in _PLACE if name in model_args}), path, head=head)
+        model = Compiled(backend, path, config, folder, head, options)
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+    weakref.finalize(model, shutil.rmtree, scratch, ignore_errors=True)
+    return model, tokenizer
 
 
 def _find(kind: Backend, folder: Path, args: Mapping[str, Any]) -> Path | None:
@@ -96,7 +110,9 @@ def _find(kind: Backend, folder: Path, args: Mapping[str, Any]) -> Path | None:
 def _say(there: list[str]) -> str:
     if not there:
         return "It has none such; leave out export=False and file_name, or give export=True, to have it made."
-    return f"Choose one with model_kwargs={{'file_name': …}}: {', '.join(map(repr, there))}; or make it: 'export': True."
+    return (
+        f"Choose one with model_kwargs={{'file_name': …}}: {', '.join(map(repr, there))}; or make it: 'export': True."
+    )
 
 
 def _around(
