@@ -75,7 +75,7 @@ def test_a_folder_without_an_export_gets_one_for_the_moment_and_stays_as_it_is(t
     before = sorted(tiny_folder.rglob("*"))
     np.testing.assert_allclose(onnx_of(tiny_folder, backend).encode(TEXTS), tiny.encode(TEXTS), atol=1e-5)
     assert sorted(tiny_folder.rglob("*")) == before
-    with pytest.raises(ChoiceError, match="has no onnx/model.onnx"):
+    with pytest.raises(ChoiceError, match=r"has no onnx/model.onnx"):
         onnx_of(tiny_folder, export=False)
 
 
@@ -96,7 +96,7 @@ DEEP = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "in
 
 
 @pytest.mark.parametrize(
-    "kind, config",
+    ("kind", "config"),
     [
         (RobertaModel, RobertaConfig(**SIZES, **DEEP, pad_token_id=0)),
         (DistilBertModel, DistilBertConfig(**SIZES, dim=32, n_layers=2, n_heads=2, hidden_dim=64)),
@@ -211,23 +211,23 @@ def test_errors_name_the_choices(mine):
         SentenceTransformer(mine, backend="tensorflow")
     with pytest.raises(ChoiceError, match="'torch', 'onnx', 'openvino'"):
         CrossEncoder(mine, backend="tensorflow")
-    with pytest.raises(ChoiceError, match="provider 'Quantum'.*'CPUExecutionProvider'"):
+    with pytest.raises(ChoiceError, match=r"provider 'Quantum'.*'CPUExecutionProvider'"):
         onnx_of(mine, provider="Quantum")
-    with pytest.raises(ChoiceError, match="provider 'Quantum'.*'CPU'"):
+    with pytest.raises(ChoiceError, match=r"provider 'Quantum'.*'CPU'"):
         onnx_of(mine, "openvino", provider="Quantum")
-    with pytest.raises(ChoiceError, match="'onnx/model.onnx'"):
+    with pytest.raises(ChoiceError, match=r"'onnx/model.onnx'"):
         onnx_of(mine, file_name="model_O7.onnx")
-    with pytest.raises(ChoiceError, match="does not end in .onnx"):
+    with pytest.raises(ChoiceError, match=r"does not end in .onnx"):
         onnx_of(mine, file_name="openvino_model.xml")
-    with pytest.raises(ChoiceError, match="fille_name.*'file_name'"):
+    with pytest.raises(ChoiceError, match=r"fille_name.*'file_name'"):
         onnx_of(mine, fille_name="model.onnx")
     (mine / "model.safetensors").unlink()
     (mine / "onnx" / "model.onnx").rename(mine / "onnx" / "model_x.onnx")
-    with pytest.raises(ModelFormatError, match="no weights to make it from.*model_x.onnx"):
+    with pytest.raises(ModelFormatError, match=r"no weights to make it from.*model_x.onnx"):
         onnx_of(mine)
 
 
-@pytest.mark.parametrize("package, engine", [("onnxruntime", "onnx"), ("openvino", "openvino")])
+@pytest.mark.parametrize(("package", "engine"), [("onnxruntime", "onnx"), ("openvino", "openvino")])
 def test_a_missing_engine_is_named_with_what_to_install(saved, monkeypatch, package, engine):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(DependencyError, match=rf"{package}.*sentence-workbench\[{engine}\]"):
@@ -269,7 +269,7 @@ def test_weights_outside_the_folder_are_never_read(mine, tmp_path):
     onnx_of(mine).save(tmp_path / "kept")
     assert (tmp_path / "kept" / "onnx" / "model.onnx_data").is_file()
     (mine / "onnx" / "model.onnx_data").rename(mine / "secret")
-    with pytest.raises(ModelFormatError, match="model.onnx_data are missing"):
+    with pytest.raises(ModelFormatError, match=r"model.onnx_data are missing"):
         onnx_of(mine)
     model = onnx.load(path, load_external_data=False)
     for place in ("../secret", str(mine / "secret")):

@@ -15,8 +15,8 @@ from workbench.errors import ModelFormatError, ModelNotFoundError
 from workbench.progress import track
 
 __all__ = [
-    "available", "bundled", "complete", "is_sentence_transformer_model", "load_dir_path", "load_file_path", "push", "resolve",
-    "verify",
+    "available", "bundled", "complete", "is_sentence_transformer_model", "load_dir_path", "load_file_path", "push",
+    "resolve", "verify",
 ]  # fmt: skip
 
 _Token = str | bool | None
@@ -183,11 +183,11 @@ def complete(folder: Path, names: Iterable[str], *, token: _Token = None, local_
     repo = root.parents[1].name if root is not None else ""
     if root is None or not repo.startswith("models--") or local_files_only or constants.HF_HUB_OFFLINE:
         return
-    where = {"revision": root.name, "cache_dir": root.parents[2], "token": token}
+    where: dict[str, Any] = {"revision": root.name, "cache_dir": root.parents[2], "token": token}
     for name in names:
         path = (folder.relative_to(root) / name).as_posix()
         try:
-            hf_hub_download(repo.removeprefix("models--").replace("--", "/"), path, **where)  # type: ignore[arg-type]
+            hf_hub_download(repo.removeprefix("models--").replace("--", "/"), path, **where)
         except (errors.EntryNotFoundError, errors.RepositoryNotFoundError):
             continue
 

@@ -126,7 +126,7 @@ def _open_openvino(path: Path, options: Mapping[str, Any]) -> Session:
         request = core.compile_model(model, device, usual | (options.get("ov_config") or {})).create_infer_request()
     except RuntimeError as error:
         raise _damaged(path, error) from error
-    names = [[next(iter(port.get_names()), "") for port in ports] for ports in (model.inputs, model.outputs)]
+    inputs, outputs = ([next(iter(port.get_names()), "") for port in ports] for ports in (model.inputs, model.outputs))
     lock = Lock()  # a request does one thing at a time
 
     def run(arrays: _Arrays, output: str) -> npt.NDArray[Any]:
@@ -134,7 +134,7 @@ def _open_openvino(path: Path, options: Mapping[str, Any]) -> Session:
             request.infer(dict(arrays))
             return np.array(request.get_tensor(output).data)
 
-    return Session(*names, run)
+    return Session(inputs, outputs, run)
 
 
 def _damaged(path: Path, error: Exception) -> ModelFormatError:

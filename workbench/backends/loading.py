@@ -90,7 +90,7 @@ def _find(kind: Backend, folder: Path, args: Mapping[str, Any]) -> Path | None:
     if wanted:
         return None
     subfolder = kind.folder if args.get("subfolder") is None else args["subfolder"]
-    tried = [part for part in dict.fromkeys([f"{subfolder}/{name or kind.file}", name or kind.file])]
+    tried = [f"{subfolder}/{name or kind.file}", name or kind.file]
     where = {key: args[key] for key in ("token", "local_files_only") if args.get(key) is not None}
     for part in tried:
         path = inside(folder, part)
@@ -122,7 +122,7 @@ def _around(
     saved = read_json(folder, "config.json")
     settings = None if {*config_args} - {*_PLACE} else usual_settings(saved)
     plain = tokenizer_name is None and not {*tokenizer_args} - {*_PLACE}
-    tokenizer = read_tokenizer(folder) if plain else None
+    tokenizer: Any = read_tokenizer(folder) if plain else None
     first = {"trust_remote_code": False, "local_files_only": True}
     try:
         if settings is not None:

@@ -1,4 +1,4 @@
-"""Models in 8 bits with fixed ranges, learnt from texts: for ONNX Runtime, and for OpenVINO without further packages."""
+"""Models in 8 bits with fixed ranges, learnt from texts: for ONNX Runtime, and for OpenVINO without nncf."""
 
 from collections.abc import Sequence
 from itertools import islice
@@ -80,7 +80,7 @@ def export_static_quantized_onnx_model(
     create_pr: bool = False,
     file_suffix: str = "qint8_static",
 ) -> None:
-    """Write ``onnx/model_qint8_static.onnx``: the same for ONNX Runtime; arguments and errors are those of OpenVINO's."""
+    """Write ``onnx/model_qint8_static.onnx``: the same for ONNX Runtime, with the same arguments and errors."""
     the_compiled(model, "onnx")
     rows = _rows(model, None, texts, (None,) * 4)
     name = f"model_{file_suffix}.onnx"
@@ -95,8 +95,7 @@ def _rows(
     count = int((config or {}).get("num_samples") or _SAMPLES)
     if texts is None:
         name, subset, split, column = (given or usual for given, usual in zip(data, _USUAL, strict=True))
-        subset = data[1] if data[0] else subset
-        table = require("datasets", extra="lab").load_dataset(name, subset, split=split)
+        table = require("datasets", extra="lab").load_dataset(name, data[1] if data[0] else subset, split=split)
         if column not in table.column_names:
             raise ColumnsError(f"{name} has no column {column!r}. It has: {', '.join(table.column_names)}.")
         texts = list(islice(table[column], count))
@@ -107,7 +106,7 @@ def _rows(
 
 
 class _Reader:
-    """The features of one text after the other (so that no padding is seen), as ONNX Runtime's quantizer wants them."""
+    """Batches of features, the way ONNX Runtime's quantizer asks for them."""
 
     def __init__(self, batches: list[_Arrays]) -> None:
         self._batches = iter(batches)
@@ -118,24 +117,20 @@ class _Reader:
 
 
 def _quantise(model: Any, rows: list[Any], path: Path) -> None:
-    """Write the model with a quantizer before, and weights of 8 bits in, every product with weights."""
+    """Write the model with 8 bits in every product with weights; what comes out of one stays float."""
     quantization, onnx = (require(name, extra="onnx") for name in ("onnxruntime.quantization", "onnx"))
     compiled = the_compiled(model, model.backend)
     if compiled.backend != "onnx":  # its folder holds an ONNX file, or the weights to make one from
         compiled = the_compiled(type(model)(str(compiled.source), device="cpu", backend="onnx"), "onnx")
     features = model.features if hasattr(model, "predict") else model.tokenize
     batches = []
-    graph = onnx.load(str(compiled.path))
-    names = [one.name for one in graph.graph.input]
-    for row in rows:
+    names = [one.name for one in onnx.load(str(compiled.path), load_external_data=False).graph.input]
+    for row in rows:  # one by one, so that no padding is measured
         batch = features([row])
         batches.append({name: batch.get(name, torch.zeros_like(batch["input_ids"])).numpy() for name in names})
-    with TemporaryDirectory(prefix="workbench-") as scratch, quiet():
-        smooth = Path(scratch) / "smooth.onnx"
-        _smooth(graph, batches)
-        onnx.save(graph, str(smooth))
+    with quiet():
         quantization.quantize_static(
-            str(smooth),
+            str(compiled.path),
             str(path),
             _Reader(batches),
             quant_format=quantization.QuantFormat.QDQ,
@@ -146,52 +141,3 @@ def _quantise(model: Any, rows: list[Any], path: Path) -> None:
             weight_type=quantization.QuantType.QInt8,
             extra_options={"MatMulConstBOnly": True, "OpTypesToExcludeOutputQuantization": ["MatMul", "Gemm"]},
         )
-
-
-def _smooth(model: Any, batches: list[_Arrays]) -> None:
-    """Divide each dimension of what comes into a product by a factor that its weights are multiplied with.
-
-    A few dimensions of a transformer are far larger than the rest, which then has few of 256 steps left; the weights
-    take half of that spread. SmoothQuant, Xiao et al. 2022, arXiv:2211.10438.
-    """
-    onnx, ort = (require(name, extra="onnx") for name in ("onnx", "onnxruntime"))
-    graph = model.graph
-    tables = {one.name: one for one in graph.initializer}
-    products = [node for node in graph.node if node.op_type == "MatMul" and node.input[1] in tables]
-    seen = list(dict.fromkeys(node.input[0] for node in products))
-    watched = onnx.ModelProto()
-    watched.CopyFrom(model)
-    watched.graph.output.extend(onnx.ValueInfoProto(name=name) for name in seen)
-    session = ort.InferenceSession(watched.SerializeToString(), providers=["CPUExecutionProvider"])
-    largest = {name: np.zeros(0, np.float32) for name in seen}
-    for batch in batches:
-        for name, value in zip(seen, session.run(seen, batch), strict=True):
-            top = np.abs(value).reshape(-1, value.shape[-1]).max(0)
-            largest[name] = np.maximum(top, largest[name]) if len(largest[name]) else top
-    factors: dict[str, npt.NDArray[Any]] = {}
-    for name in seen:  # several products may share what comes in, such as queries, keys and values
-        weights = [onnx.numpy_helper.to_array(tables[node.input[1]]) for node in products if node.input[0] == name]
-        widest = np.max([np.abs(weight).max(1) for weight in weights], axis=0)
-        factors[name] = np.sqrt(np.maximum(largest[name], 1e-5) / np.maximum(widest, 1e-5))
-        factors[name] /= factors[name].mean()
-        scale = onnx.numpy_helper.from_array(1 / factors[name], f"{name}/smooth_by")
-        graph.initializer.append(scale)
-    done: set[str] = set()
-    nodes = []
-    for node in graph.node:
-        if node in products:
-            name = node.input[0]
-            if name not in done:
-                done.add(name)
-                nodes.append(onnx.helper.make_node("Mul", [name, f"{name}/smooth_by"], [f"{name}/smooth"]))
-            table = onnx.numpy_helper.to_array(tables[node.input[1]]) * factors[name][:, None]
-            changed = onnx.numpy_helper.from_array(table.astype(np.float32), f"{node.name}/smooth_weight")
-            graph.initializer.append(changed)
-            node.input[0], node.input[1] = f"{name}/smooth", changed.name
-        nodes.append(node)
-    del graph.node[:]
-    graph.node.extend(nodes)
-    used = {name for node in graph.node for name in node.input}
-    kept = [one for one in graph.initializer if one.name in used]
-    del graph.initializer[:]
-    graph.initializer.extend(kept)

@@ -102,9 +102,9 @@ class Transformer(Pretrained, InputModule):
         self.do_lower_case = do_lower_case
         self.backend = backend
         given = (model_args, tokenizer_args, config_args)
-        arguments: tuple[Any, ...] = tuple({"cache_dir": cache_dir, **(one or {})} for one in given)
+        model, words, config = ({"cache_dir": cache_dir, **(one or {})} for one in given)
         self.auto_model, self.tokenizer = load_pretrained(
-            str(model_name_or_path), tokenizer_name_or_path, *arguments, backend=backend
+            str(model_name_or_path), tokenizer_name_or_path, model, words, config, backend=backend
         )
         limit = longest(self._held.config, self._tokens.tokenizer)
         self.max_seq_length = max_seq_length if max_seq_length is not None else limit
