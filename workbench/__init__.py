@@ -48,10 +48,8 @@ _HOMES = dict.fromkeys(_ROOMS, "") | {
     "SentenceTransformerTrainer": "training", "SentenceTransformerTrainingArguments": "training",
     "InputExample": "readers", "as_dataset": "datasets", "open_index": "search",
     "quantize_embeddings": "quantization", "show_progress": "progress",
-    **dict.fromkeys(
-        ["export_dynamic_quantized_onnx_model", "export_optimized_onnx_model", "export_static_quantized_openvino_model"],
-        "backends",
-    ),
+    "export_dynamic_quantized_onnx_model": "backends", "export_optimized_onnx_model": "backends",
+    "export_static_quantized_openvino_model": "backends",
 }  # fmt: skip
 _METHODS = {"CrossEncoder.fit": "training.legacy.fit_pairs", "SentenceTransformer.fit": "training.legacy.fit"}
 
