@@ -16,8 +16,8 @@ from workbench.folders import write_json
 from workbench.progress import track
 
 __all__ = [
-    "available", "bundled", "is_sentence_transformer_model", "load_dir_path", "load_file_path", "push", "repo_of",
-    "resolve", "seal", "verify",
+    "available", "bundled", "complete", "is_sentence_transformer_model", "load_dir_path", "load_file_path", "push",
+    "repo_of", "resolve", "seal", "verify",
 ]  # fmt: skip
 
 _Token = str | bool | None
@@ -186,6 +186,26 @@ def load_file_path(model_name_or_path: str | Path, filename: str, subfolder: str
         return str(hf_hub_download(str(model_name_or_path), path.as_posix(), **where))
     except (errors.EntryNotFoundError, errors.RepositoryNotFoundError, errors.HFValidationError):
         return None
+
+
+def complete(folder: Path, names: Iterable[str], *, token: _Token = None, local_files_only: bool = False) -> None:
+    """Download files that ``resolve`` leaves out into a snapshot of the hub's cache; those that there are not stay out.
+
+    A folder that is no such snapshot is left alone. ``names`` are relative to ``folder``.
+    """
+    from huggingface_hub import constants, errors, hf_hub_download
+
+    root = next((parent for parent in (folder, *folder.parents) if parent.parent.name == "snapshots"), None)
+    repo = root.parents[1].name if root is not None else ""
+    if root is None or not repo.startswith("models--") or local_files_only or constants.HF_HUB_OFFLINE:
+        return
+    where: dict[str, Any] = {"revision": root.name, "cache_dir": root.parents[2], "token": token}
+    for name in names:
+        path = (folder.relative_to(root) / name).as_posix()
+        try:
+            hf_hub_download(repo.removeprefix("models--").replace("--", "/"), path, **where)
+        except (errors.EntryNotFoundError, errors.RepositoryNotFoundError):
+            continue
 
 
 def load_dir_path(model_name_or_path: str | Path, subfolder: str, **where: Any) -> str | None:

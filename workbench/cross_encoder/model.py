@@ -4,7 +4,7 @@ import contextlib
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from workbench import hub
+from workbench.backends import BACKENDS
 from workbench.batching import SLICE, outputs
 from workbench.devices import batch_to_device, pick_device, token_budget
 from workbench.encoding import Options, Parallel, Table, fill_table, warn_cut
@@ -76,6 +77,7 @@ class CrossEncoder(Pretrained, Parallel, Adaptable):
             model's own, else the sigmoid for one label and nothing for more.
         classifier_dropout: share of the classifier's input dropped in training.
         model_card_data: what the generated model card says.
+        backend: "torch", "onnx" or "openvino", as in ``SentenceTransformer``.
 
     Raises:
         ModelNotFoundError: no such model; lists what was tried.
@@ -110,8 +112,11 @@ class CrossEncoder(Pretrained, Parallel, Adaptable):
         activation_fn: _Activation | None = None,
         token: bool | str | None = None,
         model_card_data: CrossEncoderModelCardData | None = None,
+        backend: Literal["torch", "onnx", "openvino"] = "torch",
     ) -> None:
+        choose("backend", backend, {"torch": None, **BACKENDS})
         super().__init__()
+        self.backend = backend
         target = pick_device(device)
         where: dict[str, Any] = {"revision": revision, "token": token, "cache_folder": cache_dir or cache_folder}
         root = hub.resolve(model_name, local_files_only=local_files_only, organization="cross-encoder", **where)
@@ -127,7 +132,7 @@ class CrossEncoder(Pretrained, Parallel, Adaptable):
         tokenizer_args = _merged(trust, tokenizer_args, tokenizer_kwargs)
         config_args = _merged(settings, config_args, config_kwargs)
         self.model, self.tokenizer = load_pretrained(
-            str(folder), None, model_args, tokenizer_args, config_args, head=f"AutoModel{_HEAD}"
+            str(folder), None, model_args, tokenizer_args, config_args, head=f"AutoModel{_HEAD}", backend=backend
         )
         limit = longest(self._held.config, self._tokens.tokenizer)
         self.max_length = max_length if max_length is not None else limit
@@ -301,8 +306,8 @@ class CrossEncoder(Pretrained, Parallel, Adaptable):
 
     @property
     def transformers_model(self) -> Any:
-        """The transformers model inside."""
-        return self.model
+        """The transformers model inside; None where another engine runs it."""
+        return self.model if self.backend == "torch" else None
 
     @property
     def config(self) -> Any:
@@ -325,7 +330,7 @@ class CrossEncoder(Pretrained, Parallel, Adaptable):
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return next(self.parameters()).device
+        return next((weight.device for weight in self.parameters()), torch.device("cpu"))
 
     def gradient_checkpointing_enable(
         self, gradient_checkpointing_kwargs: dict[str, Any] | None = None, **options: Any
