@@ -58,7 +58,7 @@ def resolve(
     """
     if (folder := _at_hand(name)) is not None:
         return folder
-    from huggingface_hub import constants, errors
+    from huggingface_hub import constants
 
     text, cache = str(name), _cache(cache_folder)
     tried = [f"local folder {text}: not there", f"bundled models ({', '.join(bundled()) or 'none'}): not among them"]
@@ -75,6 +75,8 @@ def resolve(
     if local_files_only or constants.HF_HUB_OFFLINE:
         tried.append(f"hub: not asked ({'local_files_only=True' if local_files_only else 'HF_HUB_OFFLINE is set'})")
         repos = []
+    if repos:
+        from huggingface_hub import errors  # not before it is needed: it brings an HTTP client
     for repo in repos:
         try:
             return _download(repo, revision, cache, token)
@@ -250,6 +252,10 @@ def _cache(folder: str | Path | None) -> str | Path | None:
 
 def _cached(repo: str, revision: str | None, cache: str | Path | None) -> tuple[Path | None, str]:
     """A repository's snapshot in the cache, None if it cannot be loaded; and what is wrong with it, if anything."""
+    from huggingface_hub import constants
+
+    if not (Path(cache or constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}").is_dir():
+        return None, "is not there"  # the usual answer, without the HTTP client that the next import brings
     from huggingface_hub import snapshot_download
 
     lookup = partial(snapshot_download, repo, revision=revision, cache_dir=cache, local_files_only=True)
