@@ -98,7 +98,7 @@ def test_the_results_are_those_of_the_evaluator(hostile):
     metrics = trainer.evaluators[0](trainer.model)
     found = {result.metric_type: result for result in card.data.eval_results}
     assert {f"{EVIL}_{name}": result.metric_value for name, result in found.items()} == metrics
-    assert {(one.task_type, one.dataset_name) for one in found.values()} == {("semantic-similarity", EVIL)}
+    assert {(one.task_type, one.dataset_type) for one in found.values()} == {("semantic-similarity", EVIL)}
     assert f"**{found['spearman_cosine'].metric_value:.4f}**" in card.text
 
 

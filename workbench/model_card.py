@@ -268,7 +268,7 @@ def _indexed(found: Evaluation) -> dict[str, Any]:
     """An evaluation as the hub's index of models has it."""
     return {
         "task": {"type": found.task.lower().replace(" ", "-"), "name": found.task},
-        "dataset": {"name": found.dataset or "Unknown", "type": found.dataset or "unknown"},
+        "dataset": {"name": re.sub("[-_]", " ", found.dataset) or "Unknown", "type": found.dataset or "unknown"},
         "metrics": [
             {"type": name, "value": value, "name": name.replace("_", " ").title()}
             for name, value in found.metrics.items()

@@ -36,7 +36,7 @@ def evaluators(package):
         package.InformationRetrievalEvaluator(QUERIES, CORPUS, RELEVANT, name="ir"),
         package.RerankingEvaluator(RERANK, name="rerank"),
         package.TranslationEvaluator(FIRST, SECOND, name="en-de"),
-        package.ParaphraseMiningEvaluator(QUERIES, duplicates_list=[("0", "1"), ("2", "3")], name="mine"),
+        package.ParaphraseMiningEvaluator(QUERIES, duplicates_list=[("0", "1"), ("2", "3")], name="para_mine"),
     ]
 
 
