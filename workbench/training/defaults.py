@@ -64,8 +64,15 @@ def pick_columns(frame: "pd.DataFrame", texts: Sequence[str], label: str = "") -
 
 
 def usual_learning_rate(model: Any) -> float:
-    """Return a learning rate to begin with: 0.01 for static vectors, 2e-5 where a transformer is trained."""
-    return 1e-2 if any(isinstance(block, StaticEmbedding) for block in model.modules()) else 2e-5
+    """Return a learning rate to begin with: 2e-5 for a transformer; for static vectors an 80th of a weight's size.
+
+    Adam moves a weight by about the learning rate in a step, so static tables of larger numbers need larger ones.
+    """
+    for block in model.modules():
+        if isinstance(block, StaticEmbedding):
+            size = float(block.embedding.weight.detach().float().pow(2).mean().sqrt())
+            return float(f"{size / 80:.0e}") or 1e-2
+    return 2e-5
 
 
 def hold_out(dataset: Any, share: float = 0.2, *, seed: int = 0, most: int = 1000) -> tuple[Any, Any]:
