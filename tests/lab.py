@@ -82,6 +82,11 @@ def ask(page, code):
     return page.evaluate(_ASK, code)
 
 
+def keep_busy(page):
+    """Give the kernel of the page's notebook half a second of work, and do not wait for it."""
+    page.evaluate(f"void ({_ASK})('import time; time.sleep(0.5)')")
+
+
 def go_dark(page):
     """Switch JupyterLab to its dark theme, and wait until it is there."""
     page.evaluate("window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})")

@@ -1,9 +1,13 @@
-"""Clicks on the plain figures of a panel, told to Python by a widget that shows nothing."""
+"""Widgets that show nothing: one tells Python of clicks on plain figures, one answers when the page has caught up."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import anywidget
 import traitlets as tr
+from ipywidgets import Widget
 
-__all__ = ["Clicks"]
+__all__ = ["Clicks", "Echo"]
 
 # A figure may be drawn anew at any time, which drops its listeners, so one is put on as the mouse or finger goes down.
 _SCRIPT = """
@@ -34,3 +38,45 @@ class Clicks(anywidget.AnyWidget):
     _esm = _SCRIPT
 
     point = tr.List(tr.Int()).tag(sync=True)
+
+
+class Echo(anywidget.AnyWidget):
+    """Does something when all that other controls have sent before has been taken.
+
+    A press of a button may overtake what was written before it: a page holds back the second change of a control until
+    the kernel has taken the first, and the changes of two controls may come by different threads of the kernel.
+    """
+
+    _esm = """
+    export default { initialize({ model }) {
+        model.on("msg:custom", async (names) => {
+            const models = await Promise.all(names.map((name) => model.widget_manager.get_model(name)));
+            const until = Date.now() + 5000;
+            while (models.some((one) => one._pending_msgs > 0) && Date.now() < until)
+                await new Promise((done) => setTimeout(done, 5));
+            model.send({});
+        });
+        model.set("here", true);
+        model.save_changes();
+    } };
+    """
+
+    here = tr.Bool(False).tag(sync=True)  # whether there is a page
+
+    def __init__(self, act: Callable[[], None]) -> None:
+        super().__init__()
+        self._act, self._asked = act, False
+        self.on_msg(self._answered)
+
+    def act(self, controls: Iterable[Widget]) -> None:
+        """Do it: at once where there is no page."""
+        self._asked = True
+        if self.here:
+            self.send([control.model_id for control in controls])
+        else:
+            self._answered()
+
+    def _answered(self, *message: Any) -> None:
+        if self._asked:  # of two pages the first
+            self._asked = False
+            self._act()

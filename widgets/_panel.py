@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 import ipywidgets as widgets
 import traitlets as tr
 
+from widgets._clicks import Echo
 from widgets._data import same
 from widgets._job import Job, error_line
-from widgets._parts import draw, fold, pages, styled
+from widgets._parts import draw, each, fold, pages, styled
 from widgets._theme import CSS, count, duration, in_html
 from workbench.errors import Cancelled, WorkbenchError
 from workbench.progress import Bar, listen
@@ -225,6 +226,9 @@ class Panel(widgets.VBox):
         return result
 
     def _on_run(self, button: widgets.Button) -> None:
+        self._echo.act(each(self))
+
+    def _start(self) -> None:
         if self._job is None:
             self._in_background(self._work, self._begin())
 
@@ -297,6 +301,7 @@ class Panel(widgets.VBox):
         self._cancel = widgets.Button(description="Cancel", disabled=True, tooltip="Stop; the last result stays")
         self._bar = widgets.FloatProgress(max=1.0, layout={"width": "150px", "display": "none"})
         self._note, self._below, self._status = widgets.HTML(), widgets.HTML(), styled(widgets.HTML(), "wb-status")
+        self._echo = Echo(self._start)
         self._run.on_click(self._on_run)
         self._cancel.on_click(lambda button: self.cancel())
         more = widgets.ToggleButton(description="▸ More", tooltip="Further inputs", layout={"width": "88px"})

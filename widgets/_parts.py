@@ -1,6 +1,6 @@
 """Small parts that a panel is built of: styled widgets, a figure in an output, and the pages of its tabs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
@@ -11,13 +11,20 @@ if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
-__all__ = ["draw", "facts_html", "fold", "frame_html", "pages", "styled"]
+__all__ = ["draw", "each", "facts_html", "fold", "frame_html", "pages", "styled"]
 
 
 def styled(widget: widgets.DOMWidget, style: str) -> Any:
     """Return the widget with a class of ``panel.css``."""
     widget.add_class(style)
     return widget
+
+
+def each(widget: widgets.Widget) -> Iterator[widgets.Widget]:
+    """Yield a widget and all that are in it."""
+    yield widget
+    for child in getattr(widget, "children", ()):
+        yield from each(child)
 
 
 def draw(plot: widgets.Output, figure: "go.Figure") -> widgets.Output:

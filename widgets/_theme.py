@@ -101,7 +101,12 @@ def layout(title: str, height: int, margin: dict[str, int]) -> dict[str, Any]:
     unwanted = ["zoom", "pan", "select", "lasso", "zoomin", "zoomout", "autoscale", "sendcharttocloud"]
     at_top = {"x": 0, "xref": "container", "xanchor": "left", "y": 1, "yref": "container", "yanchor": "top"}
     return {
-        "template": "none",
+        "template": {
+            "layout": {
+                "xaxis": {"title": {"standoff": 6, "font": {"size": 13}}},
+                "yaxis": {"title": {"font": {"size": 13}}},
+            }
+        },
         "title": {"text": title, "font": {"size": 15}, "pad": {"t": 14}, **at_top},
         "height": height,
         "margin": margin,
