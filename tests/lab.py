@@ -16,7 +16,7 @@ from tests.browser import launch
 
 ROOT = Path(__file__).parents[1]
 SHOTS = Path(os.environ.get("WORKBENCH_ARTIFACTS", ROOT / "artifacts"))  # git ignores it
-PATIENCE = 90_000  # milliseconds; a condition that holds is seen at once
+PATIENCE = int(os.environ.get("PATIENCE", 90_000))  # milliseconds; a condition that holds is seen at once
 _RUN_ALL = """async () => {
     const app = window.jupyterapp;
     await app.restored;
@@ -26,6 +26,7 @@ _RUN_ALL = """async () => {
     await notebook.sessionContext.ready;
     await app.commands.execute('notebook:run-all-cells');
 }"""
+_STOP = "window.jupyterapp?.shell.currentWidget?.sessionContext?.shutdown()"
 _ASK = """async code => {
     const future = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.requestExecute({ code });
     let said = '';
@@ -59,14 +60,21 @@ class Lab:
         problems, page = [], self.browser.new_page(viewport={"width": width, "height": height})
         page.set_default_timeout(PATIENCE)
         page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.goto(f"{self.address}/{name}.ipynb?reset")
-        page.wait_for_selector(".jp-Notebook .jp-CodeCell")
-        page.evaluate(_RUN_ALL)
-        assert page.locator('[data-mime-type="application/vnd.jupyter.error"]').all_inner_texts() == []
-        yield page
-        assert problems == []
-        page.close()
+        page.on("pageerror", lambda error: problems.append(error.stack or str(error)))
+        try:
+            page.goto(f"{self.address}/{name}.ipynb?reset")
+            page.wait_for_selector(".jp-Notebook .jp-CodeCell")
+            page.evaluate(_RUN_ALL)
+            assert page.locator('[data-mime-type="application/vnd.jupyter.error"]').all_inner_texts() == []
+            yield page
+            assert problems == []
+        except BaseException:
+            page.screenshot(path=SHOTS / f"{name}_failed.png")
+            print("The page's errors:", *problems, sep="\n")
+            raise
+        finally:
+            page.evaluate(_STOP)
+            page.close()
 
 
 def ask(page, code):

@@ -64,7 +64,7 @@ def test_a_table_is_uploaded_encoded_and_looked_at(lab):
         ask(page, "held.go_on.clear()")
         panel.get_by_label("Data").select_option("faq")
         panel.get_by_role("button", name="Run").click()
-        expect(panel).to_contain_text("64 of 128 texts")
+        expect(panel).to_contain_text("128 of 256 texts")
         panel.get_by_role("button", name="Cancel").click()
         expect(panel.locator(".wb-status")).to_contain_text("Cancelled after", timeout=2_000)
         expect(panel.locator(".gtitle")).to_be_visible()
@@ -80,7 +80,7 @@ def test_a_table_is_uploaded_encoded_and_looked_at(lab):
         panel.get_by_role("button", name="Run").press("Enter")
         expect(panel.locator(".wb-status")).to_contain_text("with starter, 32 dimensions")
         assert (
-            ask(page, "print(panel.embeddings.shape, panel.embeddings.dtype, panel.column)") == "(128, 4) uint8 answer"
+            ask(page, "print(panel.embeddings.shape, panel.embeddings.dtype, panel.column)") == "(256, 4) uint8 answer"
         )
         page.screenshot(path=SHOTS / "encode.png")
         go_dark(page)

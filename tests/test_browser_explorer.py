@@ -77,11 +77,14 @@ def test_a_lasso_holds_its_rows_and_a_search_rings_the_nearest(lab):
         panel.get_by_label("Search").press("Enter")
         expect(said).to_contain_text("Nearest to “the train is late”")
         expect(said).to_contain_text("train")
-        expect(panel.locator(".scatterlayer .points path")).to_have_count(10)
+        rings = "document.querySelector('.wb-panel .js-plotly-plot')._fullData.at(-1)"
+        page.wait_for_function(f"{rings}.x.length === 10")
+        red = colours(page, place) - [209, 36, 47]
+        assert (np.abs(red).max(axis=2) < 30).sum() > 50, "rings lie above the points"
         page.screenshot(path=SHOTS / "explorer.png")
 
         # A group from the menu; then nothing.
-        panel.get_by_label("Select").select_option("music")
+        panel.get_by_label("Select", exact=True).select_option("music")
         expect(said).to_contain_text("500 of 6\u202f000 texts selected")
         assert ask(page, "print(*panel.selection['subject'].unique())") == "music"
         panel.get_by_role("button", name="Clear").click()

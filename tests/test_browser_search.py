@@ -5,7 +5,7 @@ import re
 
 from playwright.sync_api import expect
 
-from tests.lab import SHOTS, ask
+from tests.lab import SHOTS, ask, go_dark
 
 HOSTILE = '<img src=x onerror="window.hacked=1"> parcel $x^2$ **bold**'
 SEARCH = f"""
@@ -71,6 +71,8 @@ def test_a_search_draws_the_order_of_rank_and_another_query_draws_its_own(lab):
         assert page.evaluate("window.hacked") is None
         assert panel.evaluate("card => card.scrollWidth <= card.clientWidth")
         page.screenshot(path=SHOTS / "search.png")
+        go_dark(page)
+        page.screenshot(path=SHOTS / "search_dark.png")
 
 
 def test_a_line_is_moved_and_a_recall_is_asked_for(lab):
@@ -102,3 +104,5 @@ def test_a_line_is_moved_and_a_recall_is_asked_for(lab):
         expect(bytewise.locator(".gtitle")).to_contain_text("binary")
         assert ask(page, "print(bytewise.best.precision, bytewise.state)") == "binary done"
         page.screenshot(path=SHOTS / "mining.png")
+        go_dark(page)
+        page.screenshot(path=SHOTS / "mining_dark.png")

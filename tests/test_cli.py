@@ -153,7 +153,7 @@ def test_doctor_knows_the_extras_that_the_package_declares():
 def test_models_lists_the_bundled_model_as_being_here():
     result = RUNNER.invoke(cli.app, ["models"])
     assert result.exit_code == 0
-    assert re.search(r"^here +starter\n +bi-encoder, 128 dim", result.output, re.MULTILINE)
+    assert re.search(r"^here +starter\n +bi-encoder, 256 dim", result.output, re.MULTILINE)
     assert max(map(len, result.output.splitlines())) <= 80
 
 

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import average_precision_score, precision_recall_fscore_support
 
 from tests.tiny import made_texts
 from workbench import evaluation
@@ -280,6 +281,35 @@ def test_a_cross_encoder_may_be_given_only_positives():
     samples = [{"query": "q", "positive": ["3"], "negative": []}, {"query": "q", "positive": ["1"], "negative": ["2"]}]
     found = E.CrossEncoderRerankingEvaluator(samples)(Scores())
     assert found == pytest.approx({"map": 0.75, "mrr@10": 0.75, "ndcg@10": (1 + 1 / math.log2(3)) / 2})
+
+
+def test_a_fixed_threshold_takes_the_place_of_the_best_one(tmp_path):
+    scores = np.random.default_rng(0).normal(size=30).round(1)
+    labels = (scores + np.random.default_rng(1).normal(size=30) > 0).astype(int)
+    pairs = [("q", str(score)) for score in scores]
+    chosen = scores.astype(np.float32) > 0.3
+    evaluator = E.CEBinaryAccuracyEvaluator(pairs, labels, "x", 0.3, True)  # the order of older code
+    found = evaluator(Scores(), tmp_path)
+    precision, recall, f1, _ = precision_recall_fscore_support(labels, chosen, average="binary")
+    wanted = {"accuracy": (chosen == labels).mean(), "f1": f1, "precision": precision, "recall": recall}
+    wanted |= {
+        "accuracy_threshold": 0.3,
+        "f1_threshold": 0.3,
+        "average_precision": average_precision_score(labels, scores),
+    }
+    assert found == pytest.approx({f"x_{name}": value for name, value in wanted.items()})
+    assert evaluator.primary_metric == "x_accuracy"
+    best = E.CEBinaryAccuracyEvaluator(pairs, labels, "x")
+    assert best(Scores(), tmp_path)["x_accuracy"] >= found["x_accuracy"]
+    assert len((tmp_path / best.csv_file).read_text().splitlines()) == 3  # both lines under one header
+    none = E.CEBinaryAccuracyEvaluator(pairs, labels, threshold=99)(Scores())
+    assert (none["f1"], none["precision"], none["recall"]) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("threshold", ["0.5", float("nan"), True])
+def test_a_threshold_that_is_no_number_is_refused_before_any_work(threshold):
+    with pytest.raises(ValueError, match="threshold"):
+        E.CEBinaryAccuracyEvaluator([("q", "1")], [1], threshold=threshold)
 
 
 def test_examples_become_columns():

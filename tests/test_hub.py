@@ -153,6 +153,20 @@ def test_the_cache_serves_when_the_hub_is_gone(server: Hub, cache: Path) -> None
         hub.resolve("org/other")
 
 
+def test_an_export_that_was_left_out_is_fetched_when_it_is_wanted(server: Hub, cache: Path) -> None:
+    server.add("owner/m", {**MODEL, "onnx/model.onnx": b"graph", "onnx/model_O4.onnx": b"another"})
+    folder = hub.resolve("owner/m")
+    assert not (folder / "onnx").exists()
+    hub.complete(folder, ["onnx/model.onnx", "onnx/model.onnx_data"], local_files_only=True)
+    assert not (folder / "onnx").exists()
+    hub.complete(folder, ["onnx/model.onnx", "onnx/model.onnx_data"])
+    assert contents(folder) == {**MODEL, "onnx/model.onnx": b"graph"}
+    own = write(cache.parent / "own", MODEL)
+    asked = len(server.asked)
+    hub.complete(own, ["onnx/model.onnx"])
+    assert len(server.asked) == asked
+
+
 def test_the_token_is_sent_as_bearer(server: Hub, cache: Path) -> None:
     server.add("org/secret", MODEL, token="hf_right")
     with pytest.raises(ModelNotFoundError, match=r"is private\nWhat to do: .*token="):

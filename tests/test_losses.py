@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import expit, log_softmax, logsumexp, softmax
+from torch.nn.functional import cross_entropy
 
 from tests.tiny import bert, tokenizer
 from tests.tiny_training import TEXTS, static
 from workbench import SentenceTransformer, losses
 from workbench.errors import ColumnsError
+from workbench.losses import cached as cached_losses
 from workbench.losses import cross_encoder, listwise, ranking
 from workbench.losses.gradcache import parts
 from workbench.models import Pooling, Transformer
@@ -279,6 +281,30 @@ def test_a_cached_loss_drops_the_same_and_has_the_gradient_of_its_parts_joined(n
     for mine, other in zip(found, want, strict=True):
         assert torch.allclose(mine, other, atol=1e-5)
     assert max(float(one.abs().max()) for one in want) > 1e-3
+
+
+@pytest.mark.parametrize("name", [name for name in ranking.__all__ if hasattr(losses, f"Cached{name}")])
+def test_a_cached_loss_holds_the_scores_of_some_anchors_only_and_has_the_same_gradient(name, model, monkeypatch):
+    monkeypatch.setattr(cached_losses, "_SCORED", 5)
+    guide = [static(1)] if "GIST" in name else []
+    plain, cached = getattr(losses, name)(model, *guide), getattr(losses, f"Cached{name}")(model, *guide)
+    made = torch.randn(2 + 2 * len(guide), 23, 8, generator=torch.Generator().manual_seed(0))
+    found, sizes = [], []
+
+    def watched(scores, *given, **options):
+        sizes.append(scores.numel())
+        return cross_entropy(scores, *given, **options)
+
+    monkeypatch.setattr(ranking, "cross_entropy", watched)
+    for loss in (plain, cached):
+        columns = made.clone().requires_grad_()
+        value = loss.compute(list(columns), None)
+        value.backward()
+        found.append((value.item(), columns.grad, max(sizes)))
+        sizes.clear()
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-6)
+    assert torch.allclose(found[0][1], found[1][1], atol=1e-6)
+    assert found[1][2] < found[0][2] / 4
 
 
 # ── labels that a loss does not take ──────────────────────────────────────────────────────────────────────────────

@@ -36,7 +36,7 @@ FEWER = {"k": 5, "recall": 0.9, "rescore_multiplier": 2}
 REPORT = {"data": "faq", "text": "answer", "queries": "faq_queries", "sections": ["facts", "search"]}
 ALIKE = {"alike": 3.0, "messages": "questions", "column": "text", "label": "subject", "question": "a late train"}
 CODE = {"query": "E04 Brio", "known": "coffee-03", "candidates": 5}
-SWAPPED = {"asked": "answer", "answered": "question", "epochs": 5, "seed": 1}
+STYLES = {"data": "registers", "asked": "plain", "answered": "formal", "epochs": 5, "batch_size": 16, "seed": 1}
 RUNS = {
     "00_quickstart.ipynb": {"its own": {}, "others": OWN},
     "01_encode.ipynb": {"its own": {}, "others": ENCODE},
@@ -51,7 +51,7 @@ RUNS = {
     "report.ipynb": {"its own": {}, "others": REPORT},
     "workshop/1_similarity_solution.ipynb": {"its own": {}, "others": ALIKE},
     "workshop/2_search_solution.ipynb": {"its own": {}, "others": CODE},
-    "workshop/3_finetune_solution.ipynb": {"its own": {}, "others": SWAPPED},
+    "workshop/3_finetune_solution.ipynb": {"its own": {}, "others": STYLES},
 }
 FIRST_CHECKS = {
     "workshop/1_similarity_exercise.ipynb": "Not yet: put the cosines into `cosines`",

@@ -2,15 +2,21 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file
+from sklearn.metrics import v_measure_score
 
 from workbench import CrossEncoder, SentenceTransformer, hub
+from workbench.clustering import cluster
 from workbench.errors import ModelFormatError
 from workbench.models import Normalize, StaticEmbedding
-from workbench.recipes.starter import make_starter
+from workbench.search import DenseIndex, ExactIndex, RetrieveRerank
+from workbench.similarity import cos_sim
 
 LARGEST = {"starter": 8e6, "starter-reranker": 14e6}  # bytes
 QUERY = "A man is eating pasta."
@@ -32,6 +38,10 @@ ALIKE = [  # a text, one that means alike, one that does not
     ("The doctor examined the patient.", "A physician checked a sick man.", "The guitar needs new strings."),
     ("He bought a new car.", "He purchased an automobile.", "Plants need light to grow."),
 ]
+
+
+def read(name):
+    return pd.read_csv(Path(__file__).parents[1] / "notebooks" / "data" / f"{name}.csv").dropna()
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +75,7 @@ def test_a_damaged_file_is_named_with_the_remedy(name, tmp_path):
 def test_starter_is_static_vectors_of_length_one(starter):
     assert [type(block) for block in starter] == [StaticEmbedding, Normalize]
     vectors = starter.encode(PASSAGES)
-    assert vectors.shape == (9, 128)
+    assert vectors.shape == (9, 256)
     assert vectors.dtype == np.float32
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
 
@@ -81,17 +91,36 @@ def test_starter_skips_what_it_cannot_read(starter):
     assert np.allclose(starter.encode("pasta \u6f22"), starter.encode("pasta"), atol=1e-6)
 
 
-def test_starter_stores_single_precision_values_that_half_precision_holds(starter):
+def test_starter_is_stored_in_eight_bits_and_computed_with_in_single_precision(starter):
+    stored = load_file(hub.bundled()["starter"] / "0_StaticEmbedding" / "model.safetensors")
+    assert stored["embeddings"].dtype == torch.int8
     weight = starter[0].embedding.weight
-    assert torch.equal(weight, weight.half().float())
+    assert weight.dtype == torch.float32
+    read = stored["embeddings"].float() * stored["weights"][:, None]
+    read[starter[0].tokenizer.token_to_id("[UNK]")] = 0
+    assert torch.equal(weight, read)
 
 
-def test_the_recipe_makes_a_folder_like_the_bundled_one(tiny, tmp_path):
-    made = make_starter(tiny, tmp_path / "made", dimensions=8)
-    hub.verify(tmp_path / "made")
-    assert made.encode(PASSAGES).shape == (9, 8)
-    again = make_starter(tiny, tmp_path / "again", dimensions=8)
-    assert torch.equal(made[0].embedding.weight, again[0].embedding.weight)
+def test_starter_finds_answers_and_groups_questions(starter):
+    faq, judged = read("faq"), {}
+    for row in read("faq_queries").itertuples():
+        judged.setdefault(row.query, {})[row.id] = row.gain
+    documents = dict(zip(faq["id"], faq["question"] + " " + faq["answer"], strict=True))
+    index = DenseIndex(starter, ExactIndex())
+    index.add(list(documents), list(documents.values()))
+    found = RetrieveRerank(index, documents).run(list(judged), 10, judgements=list(judged.values())).metrics(10)
+    assert found["retrieved"]["nDCG@10"] > 0.61
+    questions = read("questions")
+    groups = cluster(starter.encode(questions["text"].tolist()), n_clusters=questions["subject"].nunique())
+    assert v_measure_score(questions["subject"], groups.labels) > 0.78
+
+
+@pytest.mark.parametrize(("dimensions", "share"), [(256, 0.9), (128, 0.88), (64, 0.8)])
+def test_starter_pairs_registers_also_with_its_first_dimensions(starter, dimensions, share):
+    pairs = read("registers")
+    plain, formal = (starter.encode(pairs[side].tolist())[:, :dimensions] for side in ("plain", "formal"))
+    right = cos_sim(plain, formal).argmax(1).numpy() == np.arange(len(pairs))
+    assert right.mean() > share
 
 
 @pytest.fixture(scope="module")

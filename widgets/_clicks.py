@@ -5,20 +5,20 @@ import traitlets as tr
 
 __all__ = ["Clicks"]
 
-# A figure is drawn anew by each run, so the listener is put on whenever the mouse comes to it, in place of the old one.
+# A figure may be drawn anew at any time, which drops its listeners, so one is put on as the mouse or finger goes down.
 _SCRIPT = """
 function render({ model, el }) {
-  const listen = ({ target, relatedTarget }) => {
+  const listen = ({ target }) => {
     const figure = target.closest?.('.js-plotly-plot');
-    if (!figure?.on || figure.contains(relatedTarget) || !el.closest('.wb-panel')?.contains(figure)) return;
+    if (!figure?.on || !el.closest('.wb-panel')?.contains(figure)) return;
     figure.removeAllListeners('plotly_click');
     figure.on('plotly_click', ({ points: [point] }) => {
       model.set('point', [point.pointNumber].flat());
       model.save_changes();
     });
   };
-  document.addEventListener('mouseover', listen);
-  return () => document.removeEventListener('mouseover', listen);
+  document.addEventListener('pointerdown', listen, true);
+  return () => document.removeEventListener('pointerdown', listen, true);
 }
 export default { render };
 """

@@ -41,8 +41,9 @@ class LiveMap(go.FigureWidget):
         self, figure: go.Figure, held: Callable[[list[int] | None], None], clicked: Callable[[int], None]
     ) -> None:
         sides = dict.fromkeys((trace.xaxis, trace.yaxis) for trace in figure.data)
+        kind = type(figure.data[0])  # what is drawn by WebGL lies above all that is not
         rings = [
-            go.Scatter(
+            kind(
                 x=[], y=[], xaxis=x, yaxis=y, mode="markers+text", hoverinfo="skip", showlegend=False,
                 marker={"symbol": "circle-open", "size": 15, "color": _RING, "line": {"width": 2}},
                 textposition="middle right", textfont={"size": 13, "color": INK, "weight": "bold"},

@@ -171,9 +171,9 @@ class HeatmapPanel(DataPanel):
         """Fit the slider and the numbers of the pair to a new result."""
         result, shown = self.result, self.result.similarities
         with self.filling():
-            self._least.max = np.inf
-            self._least.min, self._least.max = float(shown.min()), float(shown.max())
-            self._least.step = (self._least.max - self._least.min) / 200 or 1.0
+            with self._least.hold_trait_notifications():
+                self._least.min, self._least.max = float(shown.min()), float(shown.max())
+                self._least.step = (self._least.max - self._least.min) / 200 or 1.0
             self._take_threshold(None)
             for number, label, most in zip(self._numbers, ("Text", "with"), shown.shape, strict=True):
                 number.description, number.max = label, most

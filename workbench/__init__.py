@@ -7,6 +7,11 @@ from workbench._lazy import lazy
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from workbench.backends import (
+        export_dynamic_quantized_onnx_model,
+        export_optimized_onnx_model,
+        export_static_quantized_openvino_model,
+    )
     from workbench.cross_encoder import CrossEncoder
     from workbench.datasets import as_dataset
     from workbench.model_card import SentenceTransformerModelCardData
@@ -27,12 +32,13 @@ if TYPE_CHECKING:
 __all__ = [
     "CrossEncoder", "CrossEncoderTrainer", "CrossEncoderTrainingArguments", "EmbeddingStore", "InputExample",
     "SentenceTransformer", "SentenceTransformerModelCardData", "SentenceTransformerTrainer",
-    "SentenceTransformerTrainingArguments", "SimilarityFunction", "as_dataset", "open_index",
-    "quantize_embeddings", "show_progress",
+    "SentenceTransformerTrainingArguments", "SimilarityFunction", "as_dataset",
+    "export_dynamic_quantized_onnx_model", "export_optimized_onnx_model", "export_static_quantized_openvino_model",
+    "open_index", "quantize_embeddings", "show_progress",
 ]  # fmt: skip
 
 _ROOMS = [
-    "clustering", "datasets", "errors", "evaluation", "losses", "metrics", "mining", "models", "progress",
+    "backends", "clustering", "datasets", "errors", "evaluation", "losses", "metrics", "mining", "models", "progress",
     "projection", "quantization", "readers", "search", "similarity", "store", "training", "util",
 ]  # fmt: skip
 _HOMES = dict.fromkeys(_ROOMS, "") | {
@@ -42,6 +48,8 @@ _HOMES = dict.fromkeys(_ROOMS, "") | {
     "SentenceTransformerTrainer": "training", "SentenceTransformerTrainingArguments": "training",
     "InputExample": "readers", "as_dataset": "datasets", "open_index": "search",
     "quantize_embeddings": "quantization", "show_progress": "progress",
+    "export_dynamic_quantized_onnx_model": "backends", "export_optimized_onnx_model": "backends",
+    "export_static_quantized_openvino_model": "backends",
 }  # fmt: skip
 _METHODS = {"CrossEncoder.fit": "training.legacy.fit_pairs", "SentenceTransformer.fit": "training.legacy.fit"}
 

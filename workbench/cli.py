@@ -16,7 +16,7 @@ from workbench import __version__
 from workbench._optional import require
 from workbench.errors import WorkbenchError
 
-__all__ = ["app", "doctor", "lab", "main", "models", "report"]
+__all__ = ["app", "doctor", "lab", "main", "models", "report", "train_starter"]
 
 _NAME = "sentence-workbench"
 _HERE = Path(__file__).resolve().parent
@@ -178,6 +178,21 @@ def report(
         failed = failed or isinstance(found, WorkbenchError) or bool(found.failed)
     if failed:
         raise typer.Exit(1)
+
+
+@app.command()
+def train_starter(
+    data: Annotated[Path, typer.Option(help="Folder of public sets; the models' cards list them.")],
+    out: Annotated[Path, typer.Option(help="Folder to write the model to.")],
+    model: Annotated[str, typer.Option(help="starter or starter-reranker.")] = "starter",
+    teacher: Annotated[str, typer.Option(help="Name or folder of the model that teaches.")] = "all-MiniLM-L6-v2",
+    quick: Annotated[bool, typer.Option("--quick", help="A trial, to see that everything runs.")] = False,
+) -> None:
+    """Train a bundled model again: up to three hours on two cores."""
+    from workbench.recipes.bundled import train_bundled
+
+    train_bundled(model, data, out, teacher=teacher, quick=quick)
+    typer.echo(f"{model} is in {out}; its README.md says how it was made.")
 
 
 def _show(found: object, what: str, value: str, remedy: str = "") -> None:

@@ -208,7 +208,7 @@ def _swap(fresh: Path, target: Path) -> None:
 
 def _keep_others(old: Path, fresh: Path, replaced: Collection[str]) -> None:
     """Hard-link (or copy) what only ``old`` has, except weights in other formats, old modules and ``replaced``."""
-    model = {*WEIGHTS, ADAPTER, *ADAPTER_WEIGHTS, "config.json", "modules.json"}
+    model = {*WEIGHTS, ADAPTER, *ADAPTER_WEIGHTS, "config.json", "modules.json", "onnx", "openvino"}
     replaced = {*model, *replaced} | {entry["path"] for entry in _modules(old)}
     for entry in old.iterdir():
         if entry.name in replaced or (fresh / entry.name).exists():

@@ -12,15 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from workbench.errors import ModelFormatError, ModelNotFoundError
+from workbench.folders import write_json
 from workbench.progress import track
 
 __all__ = [
-    "available", "bundled", "is_sentence_transformer_model", "load_dir_path", "load_file_path", "push", "resolve",
-    "verify",
+    "available", "bundled", "complete", "is_sentence_transformer_model", "load_dir_path", "load_file_path", "push",
+    "repo_of", "resolve", "seal", "verify",
 ]  # fmt: skip
 
 _Token = str | bool | None
 _ASSETS = Path(__file__).parent / "assets"
+_LARGE = 50_000  # bytes of a file from which its checksum is kept
 _TIMEOUT = 10.0  # seconds to wait for the hub's first answer
 _UNWANTED = [  # never downloaded: weights of other frameworks, training leftovers, names that climb out of the folder
     *("*.onnx", "*.onnx_data", "*openvino*", "*.h5", "*.ot", "*.msgpack", "*.tflite", "*.gguf", "coreml/*", "*.pt"),
@@ -99,6 +101,12 @@ def available(name: str | Path, **where: Any) -> bool:
     return True
 
 
+def repo_of(folder: Path) -> str | None:
+    """Return the name on the hub of a model whose folder ``resolve`` found in the hub's cache; None for others."""
+    names = [part.removeprefix("models--") for part in folder.parts if part.startswith("models--")]
+    return names[-1].replace("--", "/") if names else None
+
+
 def bundled() -> dict[str, Path]:
     """The models that came with the package: name → folder."""
     configs = (path for pattern in ("*/modules.json", "*/config.json") for path in _ASSETS.glob(pattern))
@@ -119,6 +127,14 @@ def verify(folder: Path) -> None:
                 f"{path}, part of a bundled model, is {'damaged' if path.is_file() else 'missing'}. "
                 "Repair it with: pip install --force-reinstall --no-deps sentence-workbench"
             )
+
+
+def seal(folder: str | Path) -> None:
+    """Write the table of the large files of ``folder`` that ``verify`` checks."""
+    large = [path for path in sorted(Path(folder).rglob("*")) if path.suffix in (".safetensors", ".json")]
+    large = [path for path in large if path.stat().st_size > _LARGE]
+    sums = {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in large}
+    write_json(Path(folder) / "sha256.json", sums)
 
 
 def push(
@@ -172,6 +188,26 @@ def load_file_path(model_name_or_path: str | Path, filename: str, subfolder: str
         return str(hf_hub_download(str(model_name_or_path), path.as_posix(), **where))
     except (errors.EntryNotFoundError, errors.RepositoryNotFoundError, errors.HFValidationError):
         return None
+
+
+def complete(folder: Path, names: Iterable[str], *, token: _Token = None, local_files_only: bool = False) -> None:
+    """Download files that ``resolve`` leaves out into a snapshot of the hub's cache; those that there are not stay out.
+
+    A folder that is no such snapshot is left alone. ``names`` are relative to ``folder``.
+    """
+    from huggingface_hub import constants, errors, hf_hub_download
+
+    root = next((parent for parent in (folder, *folder.parents) if parent.parent.name == "snapshots"), None)
+    repo = root.parents[1].name if root is not None else ""
+    if root is None or not repo.startswith("models--") or local_files_only or constants.HF_HUB_OFFLINE:
+        return
+    where: dict[str, Any] = {"revision": root.name, "cache_dir": root.parents[2], "token": token}
+    for name in names:
+        path = (folder.relative_to(root) / name).as_posix()
+        try:
+            hf_hub_download(repo.removeprefix("models--").replace("--", "/"), path, **where)
+        except (errors.EntryNotFoundError, errors.RepositoryNotFoundError):
+            continue
 
 
 def load_dir_path(model_name_or_path: str | Path, subfolder: str, **where: Any) -> str | None:

@@ -28,7 +28,7 @@ SECTIONS = {
     "search": "How well they are found",
     "models": "How models compare",
 }
-FORMATS = ("html", "ipynb")
+_FORMATS = ("html", "ipynb")
 _NOTEBOOK = Path(__file__).resolve().parent.parent / "notebooks" / "report.ipynb"
 _LISTS = {"models", "sections"}  # options of several values, which a batch's file joins with ";"
 _STAMP = "sentence-workbench"
@@ -125,7 +125,7 @@ def write_report(
     started, out = time.monotonic(), Path(out)
     wanted = list(formats) or [out.suffix.lstrip(".") or "html"]
     for name in wanted:
-        choose("format", name, dict.fromkeys(FORMATS))
+        choose("format", name, dict.fromkeys(_FORMATS))
     known = papermill.inspect_notebook(str(notebook))
     given = {name: value for name, value in parameters.items() if value not in (None, "", [], ())}
     for name in given:

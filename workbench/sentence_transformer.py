@@ -15,11 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from workbench import encoding, hub
+from workbench.backends import BACKENDS
 from workbench.batching import SLICE, Batch, outputs
 from workbench.devices import batch_to_device, pick_device, token_budget
 from workbench.encoding import OUTPUT_VALUES, STREAM, Options, Parallel, Precision, Table
 from workbench.errors import ChoiceError, choose
-from workbench.folders import inside, write_atomically
+from workbench.folders import write_atomically
 from workbench.model_card import SentenceTransformerModelCardData, generate_model_card
 from workbench.models.adapters import Adaptable
 from workbench.models.base import Features, InputModule
@@ -56,7 +57,8 @@ class SentenceTransformer(nn.Sequential, Parallel, Adaptable):
         tokenizer_kwargs: for the tokenizer.
         config_kwargs: for the transformers configuration.
         model_card_data: what the generated model card says.
-        backend: "torch".
+        backend: "torch", or "onnx" or "openvino", which read an export in the folder or make one; ``model_kwargs`` then
+            says which ``file_name`` and ``provider``, see ``workbench.backends.load_compiled``.
 
     Raises:
         ModelNotFoundError: no such model; lists what was tried.
@@ -86,9 +88,9 @@ class SentenceTransformer(nn.Sequential, Parallel, Adaptable):
         tokenizer_kwargs: dict[str, Any] | None = None,
         config_kwargs: dict[str, Any] | None = None,
         model_card_data: SentenceTransformerModelCardData | None = None,
-        backend: Literal["torch"] = "torch",
+        backend: Literal["torch", "onnx", "openvino"] = "torch",
     ) -> None:
-        choose("backend", backend, {"torch": None})
+        choose("backend", backend, {"torch": None, **BACKENDS})
         target = pick_device(device)
         blocks: dict[str, nn.Module] = {str(number): block for number, block in enumerate(modules or ())}
         kwargs: dict[str, list[str]] = {}
@@ -104,6 +106,7 @@ class SentenceTransformer(nn.Sequential, Parallel, Adaptable):
             arguments = {"model_args": model_kwargs, "tokenizer_args": tokenizer_kwargs, "config_args": config_kwargs}
             options: dict[str, Any] = {key: {**trust, **(value or {})} for key, value in arguments.items()}
             place = {"cache_dir": cache_folder, "token": token, "local_files_only": local_files_only}
+            options["backend"] = backend
             options["model_args"] = place | options["model_args"]  # to find the model that an adapter belongs to
             blocks, kwargs = load_modules(folder, trust_remote_code=trust_remote_code, transformer_options=options)
             config = read_config(folder)
@@ -121,9 +124,8 @@ class SentenceTransformer(nn.Sequential, Parallel, Adaptable):
             self.similarity_fn_name = str(similarity)
         self.backend = backend
         self.model_card_data = model_card_data or SentenceTransformerModelCardData()
-        self._card_text = ""
-        if folder is not None and (card := inside(folder, "README.md")).is_file():
-            self._card_text = card.read_text(encoding="utf-8", errors="replace")
+        if folder is not None:
+            self.model_card_data.came_from(folder)
         for name, block in blocks.items():
             self.add_module(name, block)
         self.eval()
@@ -466,11 +468,12 @@ class SentenceTransformer(nn.Sequential, Parallel, Adaptable):
 
     @property
     def transformers_model(self) -> Any:
-        """The transformers model inside, or None."""
-        return next((block.auto_model for block in self if hasattr(block, "auto_model")), None)
+        """The transformers model inside; None where there is none, or another engine runs it."""
+        blocks = (block for block in self if hasattr(block, "auto_model"))
+        return next((block.auto_model for block in blocks if getattr(block, "backend", "torch") == "torch"), None)
 
     def get_backend(self) -> str:
-        """Return what runs the model: "torch"."""
+        """Return what runs the model: "torch", "onnx" or "openvino"."""
         return self.backend
 
     def gradient_checkpointing_enable(
@@ -560,13 +563,11 @@ class SentenceTransformer(nn.Sequential, Parallel, Adaptable):
     save_pretrained = save
 
     def _card(self, model_name: str | None, train_datasets: list[str] | None) -> str:
-        if self._card_text and not (model_name or train_datasets):
-            return self._card_text
         if model_name:
             self.model_card_data.model_name = model_name
         if train_datasets:
-            self.model_card_data.train_datasets = [{"name": name} for name in train_datasets]
-        return generate_model_card(self)
+            self.model_card_data.train_datasets = [{"name": name, "id": name} for name in train_datasets]
+        return generate_model_card(self, anew=bool(model_name or train_datasets))
 
     @staticmethod
     def load(input_path: str | Path) -> "SentenceTransformer":

@@ -75,6 +75,19 @@ def test_ranks_equal_the_reference(folders, top_k, return_documents):
     same([hit["score"] for hit in ranks[0]], [hit["score"] for hit in ranks[1]])
 
 
+@pytest.mark.parametrize("prompt", ["the a ", "guitar: ", ""])
+def test_prompts_equal_the_reference(both, prompt):
+    model, reference = both
+    same(model.predict(PAIRS, prompt=prompt), reference.predict(PAIRS, prompt=prompt))
+    if prompt:
+        assert not torch.equal(torch.tensor(model.predict(PAIRS, prompt=prompt)), torch.tensor(model.predict(PAIRS)))
+    if model.num_labels == 1:
+        query, documents = PAIRS[0][0], [text for _, text in PAIRS[:20]]
+        found, expected = (one.rank(query, documents, prompt=prompt) for one in both)
+        assert [hit["corpus_id"] for hit in found] == [hit["corpus_id"] for hit in expected]
+        same([hit["score"] for hit in found], [hit["score"] for hit in expected])
+
+
 @pytest.mark.parametrize("function", [None, *ACTIVATIONS], ids=lambda function: type(function).__name__)
 def test_each_reads_what_the_other_saved(both, tmp_path, function):
     model, reference = both

@@ -33,16 +33,27 @@ for module in (cross_encoder, listwise):
         setattr(Ours, name, getattr(module, name))
 
 
-def case(name, columns, labels=None, scheme=None, **options):
+def case(name, columns, labels=None, scheme=None, discount=None, **options):
     def build(package, model):
         given = {} if scheme is None else {"weighting_scheme": getattr(package, scheme)()}
+        given |= {} if discount is None else {"lambda_weight": package.PListMLELambdaWeight(discount)}
         return getattr(package, name)(model, **given, **options)
 
-    return pytest.param(build, columns, labels, id=f"{name}-{scheme}-{sorted(options)}-{len(columns)}")
+    return pytest.param(
+        build, columns, labels, id=f"{name}-{scheme}-{discount and discount.__name__}-{sorted(options)}-{len(columns)}"
+    )
 
 
 SCHEMES = ("NoWeightingScheme", "NDCGLoss1Scheme", "NDCGLoss2Scheme", "LambdaRankScheme", "NDCGLoss2PPScheme")
 LISTED = [QUERIES, LISTS]
+PLACED = [(LISTED, GRADES), ([QUERIES, EVEN], EVEN_GRADES)]
+
+
+def by_rank(mask):
+    """1 / log2(1 + rank), from the mask of real documents."""
+    return 1 / torch.log2(1 + mask.cumsum(1))
+
+
 CASES = [
     case("BinaryCrossEntropyLoss", COLUMNS[:2], SCORES),
     case("BinaryCrossEntropyLoss", COLUMNS[:2], SCORES.round(), pos_weight=torch.tensor(3.0)),
@@ -67,6 +78,7 @@ CASES = [
     case("ListMLELoss", [QUERIES, EVEN], EVEN_GRADES, respect_input_order=False),
     case("PListMLELoss", LISTED, GRADES),
     case("PListMLELoss", LISTED, GRADES, lambda_weight=None),
+    *(case("PListMLELoss", columns, grades, discount=by_rank) for columns, grades in PLACED),
     case("PListMLELoss", [QUERIES, EVEN], EVEN_GRADES, respect_input_order=False),
 ]
 

@@ -4,7 +4,7 @@ import contextlib
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,11 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from workbench import hub
+from workbench.backends import BACKENDS
 from workbench.batching import SLICE, outputs
 from workbench.devices import batch_to_device, pick_device, token_budget
 from workbench.encoding import Options, Parallel, Table, fill_table, warn_cut
 from workbench.errors import ModelFormatError, choose
 from workbench.folders import inside, read_entries, read_json, write_atomically, write_json
+from workbench.model_card import CrossEncoderModelCardData, generate_model_card
 from workbench.models.adapters import Adaptable, base_folder, has_adapter
 from workbench.models.base import Features
 from workbench.models.dense import activation, activation_name
@@ -74,6 +76,8 @@ class CrossEncoder(Pretrained, Parallel, Adaptable):
         default_activation_function: from logits (pairs, labels) to scores (later ``activation_fn``); None takes the
             model's own, else the sigmoid for one label and nothing for more.
         classifier_dropout: share of the classifier's input dropped in training.
+        model_card_data: what the generated model card says.
+        backend: "torch", "onnx" or "openvino", as in ``SentenceTransformer``.
 
     Raises:
         ModelNotFoundError: no such model; lists what was tried.
@@ -107,11 +111,17 @@ class CrossEncoder(Pretrained, Parallel, Adaptable):
         cache_folder: str | None = None,
         activation_fn: _Activation | None = None,
         token: bool | str | None = None,
+        model_card_data: CrossEncoderModelCardData | None = None,
+        backend: Literal["torch", "onnx", "openvino"] = "torch",
     ) -> None:
+        choose("backend", backend, {"torch": None, **BACKENDS})
         super().__init__()
+        self.backend = backend
         target = pick_device(device)
         where: dict[str, Any] = {"revision": revision, "token": token, "cache_folder": cache_dir or cache_folder}
         root = hub.resolve(model_name, local_files_only=local_files_only, organization="cross-encoder", **where)
+        self.model_card_data = model_card_data or CrossEncoderModelCardData()
+        self.model_card_data.came_from(root)
         folder, saved, named = _opened(root, local_files_only=local_files_only, **where)
         if num_labels is None and _HEAD not in str(saved.get("architectures")):
             num_labels = 1
@@ -122,7 +132,7 @@ class CrossEncoder(Pretrained, Parallel, Adaptable):
         tokenizer_args = _merged(trust, tokenizer_args, tokenizer_kwargs)
         config_args = _merged(settings, config_args, config_kwargs)
         self.model, self.tokenizer = load_pretrained(
-            str(folder), None, model_args, tokenizer_args, config_args, head=f"AutoModel{_HEAD}"
+            str(folder), None, model_args, tokenizer_args, config_args, head=f"AutoModel{_HEAD}", backend=backend
         )
         limit = longest(self._held.config, self._tokens.tokenizer)
         self.max_length = max_length if max_length is not None else limit
@@ -296,8 +306,8 @@ class CrossEncoder(Pretrained, Parallel, Adaptable):
 
     @property
     def transformers_model(self) -> Any:
-        """The transformers model inside."""
-        return self.model
+        """The transformers model inside; None where another engine runs it."""
+        return self.model if self.backend == "torch" else None
 
     @property
     def config(self) -> Any:
@@ -320,7 +330,7 @@ class CrossEncoder(Pretrained, Parallel, Adaptable):
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return next(self.parameters()).device
+        return next((weight.device for weight in self.parameters()), torch.device("cpu"))
 
     def gradient_checkpointing_enable(
         self, gradient_checkpointing_kwargs: dict[str, Any] | None = None, **options: Any
@@ -345,10 +355,13 @@ class CrossEncoder(Pretrained, Parallel, Adaptable):
 
     # ── keep ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def save_pretrained(self, path: str | Path, safe_serialization: bool = True) -> None:
+    def save_pretrained(
+        self, path: str | Path, safe_serialization: bool = True, *, create_model_card: bool = True
+    ) -> None:
         """Write the model to a folder that this class, transformers and every release of the reference load.
 
-        The folder is put in place in one step: a save that is killed leaves what was there before.
+        The folder is put in place in one step: a save that is killed leaves what was there before. A README.md is
+        written unless ``create_model_card`` is False; a loaded model keeps the card it came with until it is trained.
 
         Raises:
             ValueError: the default activation is not one that a folder can name.
@@ -356,6 +369,8 @@ class CrossEncoder(Pretrained, Parallel, Adaptable):
         name = activation_name(self.default_activation_function)  # type: ignore[arg-type]  # anything else is refused
         with write_atomically(path, replaced=[CONFIG, *_LATEST]) as folder:
             save_pretrained(self._transformers(), self.tokenizer, folder, safe_serialization)
+            if create_model_card:
+                (folder / "README.md").write_text(generate_model_card(self, anew=False), encoding="utf-8")
             if has_adapter(folder):  # it has no config.json, so what an older layout says there is said in the latest
                 own = {"__version__": versions(), "model_type": "CrossEncoder", "activation_fn": name}
                 for file, value in {CONFIG: own, **_LATEST}.items():

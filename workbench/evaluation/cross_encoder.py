@@ -266,9 +266,52 @@ class CrossEncoderNanoBEIREvaluator(Aggregate):
 
 
 class CEBinaryAccuracyEvaluator(CrossEncoderClassificationEvaluator):
-    """The older name of ``CrossEncoderClassificationEvaluator`` for models of one score."""
+    """The older name of ``CrossEncoderClassificationEvaluator`` for models of one score.
+
+    Args:
+        sentence_pairs: pairs of texts.
+        labels: 1 or 0.
+        name: see ``SentenceEvaluator``, also for the other arguments.
+        threshold: scores above it count as 1, for every metric, and accuracy is the primary one; None: the best.
+        write_csv: see there.
+        options: see ``CrossEncoderClassificationEvaluator``.
+
+    Raises:
+        ValueError: a threshold that is no number.
+    """
 
     description = "Cross Encoder Binary Accuracy"
+    settings = ("prompt_name", "threshold")
+
+    def __init__(
+        self, sentence_pairs: Any, labels: Sequence[int], name: str = "", threshold: float | None = None,
+        write_csv: bool = True, **options: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(sentence_pairs, labels, name, write_csv=write_csv, **options)
+        number = isinstance(threshold, (int, float)) and not isinstance(threshold, bool)
+        if threshold is not None and not (number and np.isfinite(threshold)):
+            raise ValueError(f"threshold is {threshold!r}; it must be a number, or None for the best one.")
+        self.threshold = threshold
+
+    def measure(self, model: Any, output_path: str | Path | None) -> Measured:
+        """Classify every pair."""
+        if self.threshold is None:
+            return super().measure(model, output_path)
+        scores, labels = self._predict(model, self.sentence_pairs), as_labels("labels", self.labels, most=1)
+        if scores.ndim == 2:
+            raise ColumnsError(f"threshold needs one score for each pair; the model gives {scores.shape[1]}.")
+        taken, hits = scores > self.threshold, (scores > self.threshold) & (labels == 1)
+        precision, recall = hits.sum() / max(taken.sum(), 1), hits.sum() / max((labels == 1).sum(), 1)
+        values = {
+            "accuracy": float((taken == (labels == 1)).mean()),
+            "accuracy_threshold": self.threshold,
+            "f1": float(2 * precision * recall / max(precision + recall, np.finfo(float).tiny)),
+            "f1_threshold": self.threshold,
+            "precision": float(precision),
+            "recall": float(recall),
+            "average_precision": metrics.average_precision(scores, labels),
+        }
+        return Measured(values, "accuracy", {key.title(): value for key, value in values.items()})
 
 
 class CEBinaryClassificationEvaluator(CrossEncoderClassificationEvaluator):

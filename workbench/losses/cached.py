@@ -93,13 +93,13 @@ class CachedMultipleNegativesRankingLoss(CachedLoss, MultipleNegativesRankingLos
         self._in_parts(mini_batch_size, mini_batch_num_tokens, show_progress_bar)
 
     def picked(self, anchors: Tensor, candidates: Tensor, first: int, reduction: str = "mean") -> Tensor:
-        """Do so for some anchors at a time, and again in the backward pass: all scores are never there at once."""
-        total = anchors.new_zeros(())
-        for start in range(0, len(anchors), _SCORED):
-            part = partial(super().picked, first=first + start, reduction="sum")
-            some = anchors[start : start + _SCORED]
-            total = total + checkpoint(part, some, candidates, use_reentrant=False, preserve_rng_state=False)
-        return total / len(anchors) if reduction == "mean" else total
+        """Do so for some anchors at a time: all scores are never there at once."""
+        pick = super().picked
+
+        def part(rows: slice) -> Tensor:
+            return pick(anchors[rows], candidates, first + rows.start, "sum")
+
+        return _by_rows(part, anchors, reduction)
 
 
 class CachedMultipleNegativesSymmetricRankingLoss(
@@ -143,3 +143,21 @@ class CachedGISTEmbedLoss(CachedLoss, GISTEmbedLoss):
         contrast = (contrast_anchors, contrast_positives, gather_across_devices)
         super().__init__(model, guide, temperature, margin_strategy, margin, *contrast)
         self._in_parts(mini_batch_size, mini_batch_num_tokens, show_progress_bar)
+
+    def picked(self, embeddings: list[Tensor], every: list[Tensor], first: int, reduction: str = "mean") -> Tensor:
+        """Do so for some anchors at a time: all scores are never there at once."""
+        pick = super().picked
+
+        def part(rows: slice) -> Tensor:
+            return pick([column[rows] for column in embeddings], every, first + rows.start, "sum")
+
+        return _by_rows(part, embeddings[0], reduction)
+
+
+def _by_rows(part: Callable[[slice], Tensor], anchors: Tensor, reduction: str) -> Tensor:
+    """Add up the losses of some anchors at a time, each computed again in the backward pass."""
+    total = anchors.new_zeros(())
+    for start in range(0, len(anchors), _SCORED):
+        rows = slice(start, start + _SCORED)
+        total = total + checkpoint(part, rows, use_reentrant=False, preserve_rng_state=False)
+    return total / len(anchors) if reduction == "mean" else total

@@ -118,8 +118,8 @@ class PListMLELambdaWeight(nn.Module):
     """What each place of a list counts in ``PListMLELoss``.
 
     Args:
-        rank_discount_fn: from ranks (documents,), from 1, to weights, which are scaled to sum 1; None:
-            2^(documents - rank) - 1.
+        rank_discount_fn: from the mask of real documents (queries, documents) to weights of the same shape, scaled to
+            sum 1 over all places, such as ``lambda mask: mask / mask.cumsum(1)``; None: 2^(documents - rank) - 1.
     """
 
     def __init__(self, rank_discount_fn: Callable[[Tensor], Tensor] | None = None) -> None:
@@ -128,12 +128,10 @@ class PListMLELambdaWeight(nn.Module):
 
     def forward(self, mask: Tensor) -> Tensor:
         """Return the weights (queries, documents) of the places where the mask is true."""
-        ranks = torch.arange(1, mask.shape[1] + 1, device=mask.device)
         if self.rank_discount_fn is not None:
-            weights = self.rank_discount_fn(ranks).expand(mask.shape) * mask
-        else:
-            weights = (torch.pow(2.0, mask.sum(dim=1, keepdim=True) - ranks) - 1) * mask
-        return weights / weights.sum(dim=1, keepdim=True).clamp(min=1e-10)
+            return self.rank_discount_fn(mask).expand(mask.shape)
+        ranks = torch.arange(1, mask.shape[1] + 1, device=mask.device)
+        return (torch.pow(2.0, mask.sum(dim=1, keepdim=True) - ranks) - 1) * mask
 
 
 _BY_PLACE = PListMLELambdaWeight()
@@ -163,7 +161,10 @@ class PListMLELoss(ListMLELoss):
 
     def weigh(self, terms: Tensor, real: Tensor) -> Tensor:
         """Add up the weighted terms (queries, documents) of each list, and take the mean over lists."""
-        return super().weigh(terms if self.lambda_weight is None else terms * self.lambda_weight(real), real)
+        if self.lambda_weight is None:
+            return super().weigh(terms, real)
+        weights = self.lambda_weight(real)
+        return super().weigh(terms * weights / weights.sum(dim=1, keepdim=True).clamp(min=1e-10), real)
 
 
 class NoWeightingScheme(nn.Module):

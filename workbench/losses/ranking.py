@@ -155,10 +155,13 @@ class GISTEmbedLoss(Loss):
 
     def compute(self, embeddings: list[Tensor], labels: Tensor | None) -> Tensor:
         """Rank the candidates that the guide leaves for every anchor; labels are not used."""
+        return self.picked(embeddings, *gather(embeddings, self.gather_across_devices))
+
+    def picked(self, embeddings: list[Tensor], every: list[Tensor], first: int, reduction: str = "mean") -> Tensor:
+        """Return the cross-entropy of picking candidate ``first + i`` for row i among those that the guide leaves."""
         half = len(embeddings) // 2
         model, guide = embeddings[:half], embeddings[half:]
         bound = self._bound(pairwise_cos_sim(guide[0], guide[1]), self.margin)[:, None]  # (batch, 1)
-        every, first = gather(embeddings, self.gather_across_devices)
         own = torch.arange(first, first + len(bound), device=bound.device)
 
         def scores(row: int, column: int) -> Tensor:
@@ -172,7 +175,7 @@ class GISTEmbedLoss(Loss):
         parts += [scores(0, 0)] if self.contrast_anchors else []
         parts += [scores(1, 1)] if self.contrast_positives else []
         parts += [scores(0, column) for column in range(2, half)]
-        return cross_entropy(torch.cat(parts, dim=1), own)
+        return cross_entropy(torch.cat(parts, dim=1), own, reduction=reduction)
 
     def get_config_dict(self) -> dict[str, Any]:
         """Return the settings, for the model card."""

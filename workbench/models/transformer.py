@@ -11,7 +11,8 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from workbench.errors import ChoiceError, ModelFormatError, UnsafeModelError
+from workbench import hub
+from workbench.errors import ModelFormatError, UnsafeModelError, choose
 from workbench.folders import WEIGHTS, check_links, check_size, inside, read_json, warn_pickle, write_json
 from workbench.models.adapters import attach_adapter, base_folder, has_adapter, is_adapted, save_adapter
 from workbench.models.base import Features, InputModule
@@ -73,7 +74,7 @@ class Transformer(Pretrained, InputModule):
         cache_dir: where downloads are kept.
         do_lower_case: lower-case the texts before the tokenizer sees them.
         tokenizer_name_or_path: where the tokenizer is, when not beside the model.
-        backend: "torch".
+        backend: "torch", or an engine of ``workbench.backends``; ``model_args`` then has its options.
 
     Raises:
         ModelFormatError: the folder's files are missing, damaged or do not fit each other.
@@ -98,13 +99,13 @@ class Transformer(Pretrained, InputModule):
         backend: str = "torch",
     ) -> None:
         super().__init__()
-        if backend != "torch":
-            raise ChoiceError(f"Unknown backend {backend!r}. Choose one of: 'torch'.")
         self.do_lower_case = do_lower_case
         self.backend = backend
         given = (model_args, tokenizer_args, config_args)
-        arguments: tuple[Any, ...] = tuple({"cache_dir": cache_dir, **(one or {})} for one in given)
-        self.auto_model, self.tokenizer = load_pretrained(str(model_name_or_path), tokenizer_name_or_path, *arguments)
+        model, words, config = ({"cache_dir": cache_dir, **(one or {})} for one in given)
+        self.auto_model, self.tokenizer = load_pretrained(
+            str(model_name_or_path), tokenizer_name_or_path, model, words, config, backend=backend
+        )
         limit = longest(self._held.config, self._tokens.tokenizer)
         self.max_seq_length = max_seq_length if max_seq_length is not None else limit
 
@@ -186,6 +187,7 @@ def load_pretrained(
     tokenizer_args: dict[str, Any],
     config_args: dict[str, Any],
     head: str | None = None,
+    backend: str = "torch",
 ) -> tuple[Any, Any]:
     """Return (model, tokenizer); a local folder is read without asking the network.
 
@@ -201,6 +203,7 @@ def load_pretrained(
         config_args: see ``model_args``.
         head: the transformers auto class of a model with a head, None: an encoder. The head's weights may be missing
             unless the configuration says that the model was saved with one.
+        backend: what runs the model: "torch", or see ``workbench.backends.load_compiled``.
 
     Raises:
         ModelFormatError: a local folder's files are missing, damaged or do not fit each other.
@@ -208,6 +211,8 @@ def load_pretrained(
         ModelNotFoundError: the folder holds an adapter, and the model that it belongs to is nowhere.
         DependencyError: it holds an adapter, and PEFT is not installed.
     """
+    if backend != "torch":
+        return _compiled(backend, name, tokenizer_name, model_args, tokenizer_args, config_args, head)
     local, adapter, model_args = Path(name).is_dir(), None, dict(model_args)
     adapter_name = model_args.pop("adapter_name", "default")
     if local and has_adapter(Path(name)):
@@ -254,6 +259,28 @@ def load_pretrained(
         with _without_bars():
             attach_adapter(model, adapter, adapter_name)
     return model, tokenizer
+
+
+def _compiled(backend: str, name: str, tokenizer_name: str | None, *arguments: Any) -> tuple[Any, Any]:
+    """The model as an engine runs it, and the tokenizer; ``arguments`` are the last four of ``load_pretrained``."""
+    from workbench.backends import BACKENDS, load_compiled
+
+    choose("backend", backend, {"torch": None, **BACKENDS})
+    model_args, tokenizer_args, config_args, head = arguments
+    where = {"token": model_args.get("token"), "cache_folder": model_args.get("cache_dir")}
+    folder = hub.resolve(name, local_files_only=model_args.get("local_files_only") or False, **where)
+    if has_adapter(folder):
+        raise ModelFormatError(f"{folder} holds an adapter. Load it with backend='torch', merge it and save it first.")
+    _check_folder(folder)
+
+    def make(args: dict[str, Any]) -> Any:
+        model, tokenizer = load_pretrained(str(folder), tokenizer_name, args, tokenizer_args, config_args, head)
+        if tokenizer.padding_side == "left" and _counts_places(model):
+            raise ModelFormatError(f"{folder} pads on the left and numbers tokens: run it with backend='torch'.")
+        return _around(model) if isinstance(model, (Bert, BertClassifier)) else model
+
+    given = (folder, tokenizer_name, model_args, tokenizer_args, config_args)
+    return load_compiled(backend, *given, make, head=head is not None)
 
 
 def _around(plain: Bert | BertClassifier) -> Any:
@@ -346,7 +373,9 @@ def recompute_activations(model: Any, kwargs: dict[str, Any] | None = None, **op
 
 def save_pretrained(model: Any, tokenizer: Any, folder: str | Path, safe_serialization: bool) -> None:
     """Write a transformers model, or its active adapter if it has one, and its tokenizer to a folder."""
-    if is_adapted(model):
+    if hasattr(model, "backend"):
+        model.save(Path(folder))
+    elif is_adapted(model):
         with _without_bars():
             save_adapter(model, Path(folder))
     elif safe_serialization:

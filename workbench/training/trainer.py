@@ -5,6 +5,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from workbench.models import Router
 from workbench.progress import Bar, track
 from workbench.training import checkpoints, trials
 from workbench.training.arguments import CrossEncoderTrainingArguments, SentenceTransformerTrainingArguments
+from workbench.training.card import SAMPLES, training_part
 from workbench.training.collator import COPY, DATASET, PairCollator, Rows, SentenceCollator
 from workbench.training.columns import check_columns
 from workbench.training.loader import is_stream, loader
@@ -90,6 +92,7 @@ class Trainer(HuggingFaceTrainer):
         self._wanted_loss = loss
         self._losses: dict[str | None, nn.Module] = {}  # by data set; None: for all
         self._bar = Bar("Training", "steps", 0)
+        self._described: dict[str, dict[str | None, tuple[Any, list[Any]]]] = {}  # for the card: data, their first rows
         super().__init__(
             model,
             args,
@@ -323,11 +326,14 @@ class Trainer(HuggingFaceTrainer):
         if streams and self.args.max_steps < 1:
             raise ValueError("A stream has no length, so say how long to train: max_steps.")
         names: set[str] = set()
-        for role, dataset in (("train_dataset", self.train_dataset), ("eval_dataset", self.eval_dataset)):
+        roles = {"Training": self.train_dataset, "Evaluation": self.eval_dataset}
+        for (role, dataset), place in zip(roles.items(), ("train_dataset", "eval_dataset"), strict=True):
             for name, part in dataset.items() if isinstance(dataset, dict) else [(None, dataset)]:
                 if part is not None:
-                    check_columns(part, self._loss_for(name), name=f"{role}[{name!r}]" if name else role)
-                    names |= {*filter(None, [name]), *next(iter(part))}
+                    check_columns(part, self._loss_for(name), name=f"{place}[{name!r}]" if name else place)
+                    rows = list(islice(part, SAMPLES))
+                    self._described.setdefault(role, {})[name] = part, rows
+                    names |= {*filter(None, [name]), *rows[0]}
         self._check_tables(sorted(names))
 
     def _check_tables(self, names: list[str]) -> None:
@@ -437,7 +443,18 @@ class Trainer(HuggingFaceTrainer):
         elif resume_from_checkpoint and not checkpoints.is_complete(Path(resume_from_checkpoint)):
             raise ModelFormatError(f"{resume_from_checkpoint} is no checkpoint, or was not written to its end.")
         with track(0, unit="steps", desc="Training", show=False) as self._bar:
-            return super().train(str(resume_from_checkpoint) if resume_from_checkpoint else None, *args, **kwargs)
+            try:
+                return super().train(str(resume_from_checkpoint) if resume_from_checkpoint else None, *args, **kwargs)
+            finally:
+                self._tell_card()
+
+    def _tell_card(self) -> None:
+        """Have the model's card tell of this run, if the model has one and the run has changed it."""
+        if (data := getattr(self.model, "model_card_data", None)) is None or not self.state.global_step:
+            return
+        primary = [getattr(one, "primary_metric", None) for one in self.evaluators]
+        log, examples = self.state.log_history, data.generate_widget_examples
+        data.training = training_part(self._described, self._losses, self.args, log, primary, examples=examples)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         folder = Path(self._get_output_dir(trial)) / f"checkpoint-{self.state.global_step}"
@@ -457,6 +474,7 @@ class Trainer(HuggingFaceTrainer):
         if not self.args.should_save:
             return
         folder = Path(output_dir or self.args.output_dir)
+        self._tell_card()
         with checkpoints.holding(self.model, state_dict or {}):  # of a sharded model, the whole of it
             self.model.save_pretrained(folder)
         checkpoints.save_losses(folder, self._own_parameters())
@@ -470,6 +488,8 @@ class Trainer(HuggingFaceTrainer):
 
     def _load_best_model(self) -> None:
         self._load_from_checkpoint(str(self.state.best_model_checkpoint))
+        if (data := getattr(self.model, "model_card_data", None)) is not None:
+            data.back_to(self.state.best_global_step)
 
 
 class SentenceTransformerTrainer(Trainer):
