@@ -56,7 +56,7 @@ def test_a_table_is_uploaded_encoded_and_looked_at(lab):
         expect(panel.locator(".gtitle")).to_contain_text("two texts at random are")
         assert panel.locator(".barlayer .point path").count() > 10
         expect(panel.locator(".wb-table").first).to_contain_text("text of row 0")
-        assert ask(page, "print(panel.embeddings.shape, panel.state)") == "(6, 128) done"
+        assert ask(page, "print(panel.embeddings.shape, panel.state)") == "(6, 256) done"
         assert page.evaluate("window.hacked") is None
         assert panel.evaluate("card => card.scrollWidth <= card.clientWidth"), "a long word stays in its place"
 
@@ -72,7 +72,7 @@ def test_a_table_is_uploaded_encoded_and_looked_at(lab):
 
         # With a picked model and other settings, by the keyboard alone.
         panel.get_by_label("Model", exact=True).select_option("starter (bundled)")
-        expect(panel).to_contain_text("128 dimensions · any length")
+        expect(panel).to_contain_text("256 dimensions · any length")
         panel.get_by_label("Dimensions").fill("32")
         panel.get_by_label("Dimensions").press("Tab")
         panel.get_by_label("Precision").select_option("ubinary")

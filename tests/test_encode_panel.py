@@ -195,7 +195,7 @@ def test_the_code_runs_and_makes_the_same_vectors_and_parameters_the_same_panel(
 def test_report_mode_shows_figure_and_table_and_no_controls(monkeypatch):
     shown = []
     monkeypatch.setattr("IPython.display.display", shown.append)
-    bundle = EncodePanel([*TEXTS, HOSTILE[0]], model=Plain(), report=True)._repr_mimebundle_()
+    bundle = EncodePanel([HOSTILE[0], *TEXTS], model=Plain(), report=True)._repr_mimebundle_()
     assert len(shown) == 2
     assert "Left: where all vectors" in bundle["text/html"]
     assert "&lt;img src=x" in bundle["text/html"]
@@ -251,7 +251,7 @@ def test_an_empty_panel_runs_its_example_on_one_click():
     assert panel.state == "empty"
     press(panel, panel._card.children[0].children[1])
     assert (panel.state, panel.data, panel.column) == ("done", "faq", "question")
-    assert panel.embeddings.shape == (128, 64)
+    assert panel.embeddings.shape == (256, 64)
 
 
 def test_wrong_inputs_are_refused_and_the_old_ones_stay(bags):
@@ -327,7 +327,7 @@ def test_models_are_listed_with_where_they_are_and_what_is_known_of_them():
     labels = dict(known_models(everywhere=True))
     assert any("(download, 438 MB)" in label for label in labels)
     assert len(labels) > len(known_models())
-    assert model_facts("starter").startswith("128 dimensions · any length · 7.6 MB · en · apache-2.0")
+    assert model_facts("starter").startswith("256 dimensions · any length · 7.7 MB · en · apache-2.0")
     assert model_facts("starter").endswith("on this machine")
     assert "downloaded when it runs" in model_facts("sentence-transformers/LaBSE")
     assert "no facts" in model_facts("somebody/something")
