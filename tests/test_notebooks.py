@@ -284,8 +284,7 @@ def test_the_workshop_finds_most_by_words_and_meaning_together(execute):
     _, results, _ = execute("workshop/2_search_solution.ipynb", {})
     words, meaning, both = (results["quality"][name] for name in ("words", "meaning", "both"))
     assert both["found"] > max(words["found"], meaning["found"])
-    assert words["MRR"] > meaning["MRR"]
-    assert results["ranks"]["both"] > 3 >= results["ranks"]["both, re-ranked"]
+    assert results["ranks"]["both, re-ranked"] < results["ranks"]["both"]
 
 
 def test_the_workshop_trains_a_model_that_ranks_unseen_rows_better(execute):
