@@ -1,6 +1,7 @@
 """Binder: its own steps, run on a copy of the project, end in an environment that works as it must there."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -75,9 +76,10 @@ def test_the_session_starts_offline_with_as_many_threads_as_there_are_cpus(built
 def test_the_session_has_jupyterlab_voila_and_a_meter_of_memory(built):
     run, _ = built
     assert run("binder/start", "jupyter", "lab", "--version").stdout.startswith("4.")
-    extensions = run("jupyter", "server", "extension", "list")
+    answer = run("jupyter", "server", "extension", "list")
+    extensions = re.sub("\x1b\\[[0-9;]*m", "", answer.stdout + answer.stderr)
     for name in ("jupyterlab", "voila.server_extension", "jupyter_resource_usage"):
-        assert f"{name} enabled" in extensions.stdout + extensions.stderr
+        assert f"{name} enabled" in extensions
 
 
 def test_the_python_is_pinned():

@@ -1,10 +1,5 @@
 """The reference's familiar helper names, handed on from the rooms where they live."""
 
-from workbench.backends import (
-    export_dynamic_quantized_onnx_model,
-    export_optimized_onnx_model,
-    export_static_quantized_openvino_model,
-)
 from workbench.clustering import community_detection
 from workbench.devices import batch_to_device
 from workbench.hub import is_sentence_transformer_model, load_dir_path, load_file_path
@@ -15,7 +10,6 @@ from workbench.similarity import *  # noqa: F403 (all of it)
 
 __all__ = [  # noqa: F405
     "SimilarityFunction", "batch_to_device", "community_detection", "cos_sim", "dot_score", "euclidean_sim",
-    "export_dynamic_quantized_onnx_model", "export_optimized_onnx_model", "export_static_quantized_openvino_model",
     "information_retrieval", "is_sentence_transformer_model", "load_dir_path", "load_file_path", "manhattan_sim",
     "mine_hard_negatives", "normalize_embeddings", "pairwise_angle_sim", "pairwise_cos_sim", "pairwise_dot_score",
     "pairwise_euclidean_sim", "pairwise_manhattan_sim", "paraphrase_mining", "paraphrase_mining_embeddings",
