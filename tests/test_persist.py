@@ -141,12 +141,12 @@ def test_a_model_is_saved_over_the_folder_it_came_from(folder):
 
 def test_saving_keeps_what_others_put_into_the_folder(folder, tiny):
     (folder / "notes.txt").write_text("mine")
-    (folder / "onnx").mkdir()
-    (folder / "onnx" / "model.onnx").write_bytes(b"onnx")
+    (folder / "mine").mkdir()
+    (folder / "mine" / "model.onnx").write_bytes(b"onnx")
     (folder / "checkpoint").symlink_to("nowhere")
     tiny.save(folder)
     assert (folder / "notes.txt").read_text() == "mine"
-    assert (folder / "onnx" / "model.onnx").read_bytes() == b"onnx"
+    assert (folder / "mine" / "model.onnx").read_bytes() == b"onnx"
     assert (folder / "checkpoint").readlink() == Path("nowhere")
 
 
