@@ -39,9 +39,22 @@ def minilm():
 
 
 @pytest.fixture(scope="session")
-def lab(tmp_path_factory):
-    """A JupyterLab and a browser, shared by the tests that click; see ``tests.lab.Lab.open``."""
+def browser():
+    """The browser of all tests: Playwright can be started only once in a thread."""
+    from playwright.sync_api import sync_playwright
+
+    from tests.browser import launch
+
+    with sync_playwright() as playwright:
+        running = launch(playwright)
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory, browser):
+    """A JupyterLab, shared by the tests that click; see ``tests.lab.Lab.open``."""
     from tests.lab import serving
 
-    with serving(tmp_path_factory.mktemp("lab")) as running:
+    with serving(tmp_path_factory.mktemp("lab"), browser) as running:
         yield running

@@ -10,9 +10,7 @@ import threading
 from pathlib import Path
 
 import nbformat
-from playwright.sync_api import expect, sync_playwright
-
-from tests.browser import launch
+from playwright.sync_api import expect
 
 ROOT = Path(__file__).parents[1]
 SHOTS = Path(os.environ.get("WORKBENCH_ARTIFACTS", ROOT / "artifacts"))  # git ignores it
@@ -95,8 +93,8 @@ def go_dark(page):
 
 
 @contextlib.contextmanager
-def serving(folder):
-    """Start a JupyterLab of its own on the loopback interface, and a browser."""
+def serving(folder, browser):
+    """Start a JupyterLab of its own on the loopback interface, whose notebooks ``browser`` opens."""
     settings = folder / ".settings" / "@jupyterlab" / "apputils-extension"
     settings.mkdir(parents=True)
     (settings / "notification.jupyterlab-settings").write_text('{"fetchNews": "false"}')
@@ -124,11 +122,8 @@ def serving(folder):
     drain.start()
     try:
         assert up, "".join(log)
-        with sync_playwright() as playwright:
-            browser = launch(playwright)
-            expect.set_options(timeout=PATIENCE)
-            yield Lab(folder, f"http://127.0.0.1:{port}/lab/tree", browser)
-            browser.close()
+        expect.set_options(timeout=PATIENCE)
+        yield Lab(folder, f"http://127.0.0.1:{port}/lab/tree", browser)
     finally:
         server.terminate()
         try:

@@ -3,10 +3,8 @@
 import nbformat
 import pandas as pd
 import pytest
-from playwright.sync_api import sync_playwright
 from typer.testing import CliRunner
 
-from tests.browser import launch
 from workbench.cli import app
 from workbench.errors import ChoiceError, DataFormatError, WorkbenchError
 from workbench.report import Sections, guess_languages, report_batch, write_report
@@ -45,7 +43,7 @@ def small(tmp_path):
     return tmp_path
 
 
-def test_a_report_on_hostile_texts_opens_offline_and_a_section_that_fails_stops_no_other(tmp_path):
+def test_a_report_on_hostile_texts_opens_offline_and_a_section_that_fails_stops_no_other(tmp_path, browser):
     texts = [
         *HOSTILE,
         *(f"The {word} is late again." for word in ["bus", "train", "parcel", "letter", "answer", "plane"]),
@@ -67,9 +65,7 @@ def test_a_report_on_hostile_texts_opens_offline_and_a_section_that_fails_stops_
     assert out.stat().st_size < 8e6
     assert nbformat.read(out.with_suffix(".ipynb"), 4).cells[-1].outputs
     asked, problems = [], []
-    with sync_playwright() as playwright:
-        browser = launch(playwright)
-        page = browser.new_context(offline=True).new_page()
+    with browser.new_page(offline=True) as page:
         page.on("request", lambda request: asked.append(request.url))
         page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: problems.append(str(error)))
@@ -80,7 +76,6 @@ def test_a_report_on_hostile_texts_opens_offline_and_a_section_that_fails_stops_
         assert page.locator("p.failed").count() == 1
         assert page.locator("img[src=x]").count() == 0
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-        browser.close()
     assert headings[:4] == [
         "What the texts are",
         "What they are about",

@@ -88,11 +88,11 @@ def test_tokens_that_span_words_are_found():
 
 
 def test_the_word_table_is_emptied_before_it_grows_too_large(block, monkeypatch):
-    monkeypatch.setattr("workbench.models.static._REMEMBERED", 10)
+    monkeypatch.setattr("workbench.models.memory._REMEMBERED", 10)
     for text in [*SENTENCES, "x" * 2_000]:
         assert block.token_rows([text]).columns["input_ids"].tolist() == ids(block, text)
-        assert len(block._words) <= 10
-    assert not block._words
+        assert len(block._memory) <= 10
+    assert len(block._memory) == 0
 
 
 def test_ten_threads_give_the_vectors_of_one(block):

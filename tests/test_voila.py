@@ -9,9 +9,8 @@ import threading
 
 import nbformat
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
-from tests.browser import launch
 from tests.lab import PATIENCE, ROOT, SHOTS
 
 METER = "--VoilaConfiguration.extension_denylist=@jupyter-server/resource-usage"  # is for JupyterLab's status bar
@@ -52,10 +51,9 @@ def address(tmp_path):
         server.stdout.close()
 
 
-def test_the_explorer_is_a_page_without_code_whose_search_is_answered_by_the_kernel(address):
+def test_the_explorer_is_a_page_without_code_whose_search_is_answered_by_the_kernel(address, browser):
     problems = []
-    with sync_playwright() as playwright:
-        page = launch(playwright).new_page(viewport={"width": 1130, "height": 1460})
+    with browser.new_page(viewport={"width": 1130, "height": 1460}) as page:
         page.set_default_timeout(PATIENCE)
         expect.set_options(timeout=PATIENCE)
         page.on(

@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Callable
-from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,13 +16,12 @@ from workbench.devices import pick_device
 from workbench.errors import ModelFormatError
 from workbench.folders import inside, load_state, read_entries, save_state
 from workbench.models.base import Features, InputModule
+from workbench.models.memory import WordMemory, splitter
 from workbench.models.transformer import Transformer
 from workbench.texts import clean
 from workbench.tokens import IntArray, TokenRows, pack
 
 __all__ = ["StaticEmbedding", "keep_tokens"]
-
-_REMEMBERED = 100_000  # words kept with their token ids: about 40 MB
 
 
 class StaticEmbedding(InputModule):
@@ -66,8 +64,8 @@ class StaticEmbedding(InputModule):
     @tokenizer.setter
     def tokenizer(self, tokenizer: Any) -> None:
         self._tokenizer = _plain(tokenizer)
-        self._splitter = _splitter(self._tokenizer)
-        self._words: dict[str, list[int]] = {}  # token ids of the words met so far
+        parts = splitter(self._tokenizer)
+        self._memory = WordMemory(self._tokenizer, parts) if parts else None
 
     def forward(self, features: Features, **kwargs: Any) -> Features:
         """Add ``sentence_embedding``, (texts, dimension)."""
@@ -84,22 +82,9 @@ class StaticEmbedding(InputModule):
     def token_rows(self, texts: list[str]) -> TokenRows:
         """Tokenise ``texts`` without special tokens; words met before are looked up, ten times faster than anew."""
         texts = clean(texts)
-        if self._splitter is None:
+        if self._memory is None:
             return pack(self.tokenizer.encode_batch_fast(texts, add_special_tokens=False))
-        known = self._words  # words are only ever added to this table, so threads can share it without a lock
-        rows = [text.split(" ") for text in texts]
-        if new := set(chain.from_iterable(rows)).difference(known):
-            parts = {word: self._splitter.split(word) for word in new}
-            fresh = list(set(chain.from_iterable(parts.values())).difference(known))
-            encodings = self.tokenizer.encode_batch_fast(fresh, add_special_tokens=False)
-            known.update(zip(fresh, (encoding.ids for encoding in encodings), strict=True))
-            known.update((word, [id_ for part in parts[word] for id_ in known[part]]) for word in new)
-            if len(known) + sum(map(len, new)) // 100 > _REMEMBERED:
-                self._words = {}
-        pieces = [known[word] for word in chain.from_iterable(rows)]
-        ends = np.cumsum([0, *map(len, pieces)])
-        ids = {"input_ids": np.fromiter(chain.from_iterable(pieces), np.int32, int(ends[-1]))}
-        return TokenRows(ids, ends[np.cumsum([0, *map(len, rows)])])
+        return self._memory.rows(texts)
 
     def collate(self, rows: TokenRows, index: IntArray) -> Features:
         """The ids of the given rows end to end, and where each row starts."""
@@ -286,15 +271,3 @@ def _plain(tokenizer: Any) -> Tokenizer:
         rust.no_truncation()
         rust.no_padding()
     return rust
-
-
-def _splitter(tokenizer: Tokenizer) -> re.Pattern[str] | None:
-    """Where words can be cut further without changing their tokens; None where tokens depend on neighbouring words."""
-    added = tokenizer.get_added_tokens_decoder().values()
-    kinds = [type(part).__name__ for part in (tokenizer.normalizer, tokenizer.pre_tokenizer)]
-    if kinds != ["BertNormalizer", "BertPreTokenizer"] or any(
-        token.normalized or " " in token.content for token in added
-    ):
-        return None
-    special = sorted((re.escape(token.content) for token in added), key=len, reverse=True)
-    return re.compile("(" + "|".join([*special, r"[!-/:-@\[-`{-~\t\n\r]"]) + ")")
