@@ -46,7 +46,10 @@ def click_through(page):
     )
 
     # A click lays two texts side by side; a filter, without Run, leaves cells empty.
-    page.mouse.click(cells["x"] + cells["width"] * 0.6, cells["y"] + cells["height"] * 0.9)
+    page.mouse.move(cells["x"] + cells["width"] * 0.6, cells["y"] + cells["height"] * 0.9)
+    expect(hover).to_contain_text("Two cats sleep.")
+    page.mouse.down()
+    page.mouse.up()
     sides = panel.locator(".wb-pair div")
     expect(sides.nth(0)).to_have_text("Two cats sleep.")
     expect(sides.nth(1)).to_have_text(HOSTILE)

@@ -87,6 +87,7 @@ def test_a_line_is_moved_and_a_recall_is_asked_for(lab):
         for _ in range(5):
             handle.press("ArrowRight")
         expect(title).not_to_contain_text(before)
+        expect(title).to_contain_text(f"At {mining.locator('.widget-readout').text_content()}:")  # all five have come
         expect(mining.locator(".wb-status")).to_contain_text("Done")
         taken = ask(
             page, "print(mining.reading['pairs'], len(mining.to_frame()), mining.threshold == mining._slider.value)"
