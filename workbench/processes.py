@@ -63,6 +63,8 @@ def share(rows: Sequence[_Row], unit: int = 1) -> tuple[list[_Row], bool]:
         rows: the batch of all processes.
         unit: rows that stay together.
     """
+    if count() == 1:
+        return list(rows), False
     units = [rows[start : start + unit] for start in range(0, len(rows), unit)]
     mine = units[rank() :: count()] or [units[rank() % len(units)]]
     return [row for part in mine for row in part], rank() >= len(units)

@@ -1,6 +1,6 @@
 """Rows of a data set to what a loss takes: token batches for a sentence encoder, plain columns for a cross-encoder."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,26 +25,34 @@ _ByColumn = str | Mapping[str, Any] | None  # one value for all, by column, by d
 
 
 @dataclass(frozen=True)
-class Rows:
-    """The rows of a batch as they came, for messages; in here, nothing walks through them to move tensors."""
+class Rows(Sequence[dict[str, Any]]):
+    """The rows of a batch, kept by column: each is made when it is asked for, and nothing moves their tensors."""
 
-    rows: list[dict[str, Any]]
+    columns: dict[str, list[Any]]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values()), []))
+
+    def __getitem__(self, row: Any) -> Any:
+        return {name: column[row] for name, column in self.columns.items()}
 
     def __str__(self) -> str:
-        return "; ".join(f"{row!r:.200}" for row in self.rows[:3])
+        return "; ".join(f"{self[row]!r:.200}" for row in range(min(3, len(self))))
 
 
 class PairCollator:
     """Columns as lists, labels as a tensor: a cross-encoder's losses put the pairs together themselves."""
 
-    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """Turn rows into {"features": columns, "labels", "dataset_name", "is_copy", "rows"}."""
-        columns = {name: [row[name] for row in rows] for name in rows[0]}
+        if not isinstance(rows, Rows):
+            rows = Rows({name: [row[name] for row in rows] for name in rows[0]})
+        columns = dict(rows.columns)
         name, is_copy = columns.pop(DATASET, [None])[0], COPY in columns
         columns.pop(COPY, None)
         labels = next((columns.pop(label) for label in VALID_LABEL_COLUMNS if label in columns), None)
         batch = {"features": self.features(columns, name), "labels": _tensor(labels), DATASET: name}
-        return {**batch, COPY: is_copy, "rows": Rows(rows)}
+        return {**batch, COPY: is_copy, "rows": rows}
 
     def features(self, columns: dict[str, list[Any]], dataset: str | None) -> list[Any]:
         """Return what the loss gets for each column."""

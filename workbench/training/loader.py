@@ -4,11 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
+from datasets import Dataset
 from torch.utils.data import BatchSampler, ConcatDataset, DataLoader, IterableDataset, SequentialSampler
 
 from workbench import processes
 from workbench.errors import choose
-from workbench.training.collator import COPY, DATASET
+from workbench.training.collator import COPY, DATASET, Rows
 from workbench.training.columns import VALID_LABEL_COLUMNS
 from workbench.training.samplers import (
     DefaultBatchSampler,
@@ -122,18 +123,21 @@ class NamedDatasets(ConcatDataset[Any]):
         super().__init__(list(parts.values()))
         self.names = list(parts)
 
-    def __getitems__(self, rows: Sequence[int]) -> list[dict[str, Any]]:
+    def __getitems__(self, rows: Sequence[int]) -> Sequence[dict[str, Any]]:
         """Return rows of one data set, read at once; those of several, one by one. See ``Shares`` for those below 0."""
-        copy = {COPY: True} if rows[0] < 0 else {}
+        copy = {COPY: [True] * len(rows)} if rows[0] < 0 else {}
         rows = [row % len(self) for row in rows]
         place = next(place for place, end in enumerate(self.cumulative_sizes) if rows[0] < end)
         start = self.cumulative_sizes[place - 1] if place else 0
         if not all(start <= row < self.cumulative_sizes[place] for row in rows):
             return [self.__getitems__([row])[0] for row in rows]
-        dataset = self.datasets[place]
-        local = [row - start for row in rows]
-        found = dataset.__getitems__(local) if hasattr(dataset, "__getitems__") else [dataset[row] for row in local]
-        return [{**row, DATASET: self.names[place], **copy} for row in found]
+        dataset, local = self.datasets[place], [row - start for row in rows]
+        if isinstance(dataset, Dataset):
+            columns = dataset[local]
+        else:
+            found = [dataset[row] for row in local]
+            columns = {name: [row[name] for row in found] for name in found[0]}
+        return Rows({**columns, DATASET: [self.names[place]] * len(rows), **copy})
 
 
 def _chosen(sampler: Any, table: dict[str, Any]) -> Any:

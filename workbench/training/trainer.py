@@ -200,7 +200,7 @@ class Trainer(HuggingFaceTrainer):
         with _bound(loss, self.model, model), processes.copying(inputs.get(COPY, False)):
             value = loss(inputs["features"], inputs["labels"])
             if isinstance(rows := inputs.get("rows"), Rows):
-                value = value * processes.row_weight(len(rows.rows), value.device)
+                value = value * processes.row_weight(len(rows), value.device)
         return (value, {}) if return_outputs else value
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
