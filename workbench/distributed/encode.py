@@ -15,7 +15,7 @@ import numpy as np
 
 from workbench._optional import require
 from workbench.devices import pick_device
-from workbench.distributed.ids import Repeats
+from workbench.distributed.ids import Repeats, check_piece
 from workbench.distributed.pieces import Piece, find_files, plan, read_piece
 from workbench.distributed.shards import Folder
 from workbench.encoding import Options, Precision, warn_cut
@@ -79,9 +79,13 @@ def encode_dataset(
         id: the column of ids, whole numbers or strings, each once; None numbers the rows of the input from 0.
         address: of a Ray cluster ("auto", "host:6379"); None starts Ray on this machine, or uses what runs in this
             process.
-        prompt_name: as these are in ``encode``: ``prompt``, ``normalize_embeddings``, ``truncate_dim``, ``task`` and
-            ``batch_size`` too.
+        prompt_name: the name of one of the model's prompts to put before every text.
+        prompt: the prompt itself; wins over ``prompt_name``.
+        normalize_embeddings: scale every vector to length 1.
+        truncate_dim: keep only this many leading dimensions.
         precision: "float32", "binary" or "ubinary".
+        task: the route to take in a model with a ``Router``: "query" or "document".
+        batch_size: rows in a batch. None fills batches by tokens, which is faster.
         rows_per_shard: rows a worker holds, and the most work that its death costs.
         workers: how many actors; on CPUs they share the cores.
         show_progress_bar: None shows one in interactive use; see ``workbench.show_progress``.
@@ -134,7 +138,7 @@ def _check(ray: Any, pieces: list[Piece], text: str, id: str | None, show: bool 
     with track(sum(piece.rows for piece in pieces), unit="texts", desc="Checking", show=show) as bar, repeats:
         while left:
             seen = set()
-            for found in _stream(ray, left, _check_piece, {"text": text, "id": id}):
+            for found in _stream(ray, left, check_piece, {"text": text, "id": id}):
                 piece = pieces[found["number"]]
                 seen.add(piece.number)
                 kinds.setdefault(found["kind"], piece)
@@ -145,16 +149,6 @@ def _check(ray: Any, pieces: list[Piece], text: str, id: str | None, show: bool 
             said = " and ".join(f"{kind} in {piece.path}" for kind, piece in kinds.items())
             raise DataFormatError(f"The ids of column {id!r} are of two kinds: {said}. Make them all strings.")
         repeats.check(pieces, text, id)
-
-
-def _check_piece(row: dict[str, Any], text: str, id: str | None) -> dict[str, Any]:  # noqa: A002
-    """Read a piece in a worker; what its rows lack comes back as an answer."""
-    try:
-        ids, _ = read_piece(Piece(**row), text, id)
-    except WorkbenchError as error:
-        return {"number": row["number"], "refused": str(error), "raised": ""}
-    hashes = b"" if id is None else Repeats.hashes(ids).tobytes()
-    return {"number": row["number"], "refused": "", "raised": "", "kind": str(ids.type), "hashes": hashes}
 
 
 class _Encoder:
@@ -233,7 +227,7 @@ def _stream(ray: Any, pieces: list[Piece], work: Any, given: dict[str, Any] | No
                 raise WorkerError(f"A worker raised an exception:\n{found['raised']}")
             yield found
     except ray.exceptions.RayError as error:
-        logger.warning("Workers were lost: %s", str(error).partition("\n")[0])
+        logger.warning("Ray stopped: %s", str(error).partition("\n")[0])
 
 
 def _still(left: list[Piece], seen: set[int]) -> list[Piece]:
@@ -247,13 +241,16 @@ def _still(left: list[Piece], seen: set[int]) -> list[Piece]:
             f"All workers died; {len(left)} shards are left. If their memory ran out, take fewer workers or a smaller "
             "rows_per_shard. What is done is kept: call this again to go on."
         )
-    return [piece for piece in left if piece.number not in seen]
+    lost = [piece for piece in left if piece.number not in seen]
+    if lost:
+        logger.warning("%d pieces went with their workers, and are given to others.", len(lost))
+    return lost
 
 
 @contextmanager
 def _running(ray: Any, address: str | None) -> Iterator[None]:
     """A connection to Ray, closed at the end if it was made here; Ray's own use of what it deprecates stays quiet."""
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _level("ray.data", logging.CRITICAL):
         warnings.simplefilter("ignore", DeprecationWarning)
         if ray.is_initialized():
             yield
@@ -262,8 +259,22 @@ def _running(ray: Any, address: str | None) -> Iterator[None]:
         try:
             ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="warning")
         except (OSError, ValueError, RuntimeError) as error:
-            raise WorkerError(f"Ray cannot be reached at {address!r}: {error}. Is `ray start` running there?") from error
+            raise WorkerError(
+                f"Ray cannot be reached at {address!r}: {error}. Is `ray start` running there?"
+            ) from error
         try:
             yield
         finally:
             ray.shutdown()
+
+
+@contextmanager
+def _level(name: str, level: int) -> Iterator[None]:
+    """A logger that is quieter while this is open."""
+    log = logging.getLogger(name)
+    before = log.level
+    log.setLevel(level)
+    try:
+        yield
+    finally:
+        log.setLevel(before)

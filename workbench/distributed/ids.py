@@ -1,4 +1,4 @@
-"""Ids that come twice, found among any number of them: hashes are sorted bucket by bucket, on disk."""
+"""The check of a data set before it is encoded: its rows, and ids that come twice, found among any number on disk."""
 
 import tempfile
 from pathlib import Path
@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from workbench.distributed.pieces import Piece, read_piece
-from workbench.errors import DataFormatError
+from workbench.errors import DataFormatError, WorkbenchError
 
-__all__ = ["Repeats"]
+__all__ = ["Repeats", "check_piece"]
 
 _BITS = 6  # 64 files; a billion ids make 125 MB of each
 _ODD = np.uint64(0x9E3779B97F4A7C15)  # times this, modulo 2**64, whole numbers spread over all buckets, each on its own
@@ -23,7 +23,8 @@ class Repeats:
 
     def __enter__(self) -> Self:
         self._folder = tempfile.TemporaryDirectory()
-        self._files = [Path(self._folder.name, str(number)).open("w+b") for number in range(2**_BITS)]
+        folder = Path(self._folder.name)
+        self._files = [(folder / str(number)).open("w+b") for number in range(2**_BITS)]
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -66,3 +67,13 @@ class Repeats:
                         "one, or leave id out to have the rows numbered."
                     )
                 seen[value] = where
+
+
+def check_piece(row: dict[str, Any], text: str, id: str | None) -> dict[str, Any]:  # noqa: A002
+    """Read a piece in a worker, and return the kind and hashes of its ids; what is wrong with it is an answer too."""
+    try:
+        ids, _ = read_piece(Piece(**row), text, id)
+    except WorkbenchError as error:
+        return {"number": row["number"], "refused": str(error), "raised": ""}
+    hashes = b"" if id is None else Repeats.hashes(ids).tobytes()
+    return {"number": row["number"], "refused": "", "raised": "", "kind": str(ids.type), "hashes": hashes}

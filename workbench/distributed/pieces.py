@@ -1,11 +1,14 @@
-"""A data set as pieces: which rows of which file each shard is made of, found without holding the data, and their rows."""
+"""A data set as pieces: which rows of which file each shard is made of, found without holding it, and read."""
 
 import csv
 import io
 import json
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -126,26 +129,24 @@ def read_piece(piece: Piece, text: str, id: str | None = None) -> tuple[Any, lis
             return pa.array(columns[1], pa.int64() if kinds == {int} else pa.string()), columns[0]
         except OverflowError as error:
             raise DataFormatError(f"{piece.path}, column {id!r}: {error}. Ids have 64 bits; use strings.") from error
-    odd = next((row for row, value in enumerate(columns[1]) if type(value) not in (int, str)), 0)
+    usual = type(columns[1][0]) if type(columns[1][0]) in (int, str) else None
+    odd = next(row for row, value in enumerate(columns[1]) if type(value) is not usual)
     raise DataFormatError(
         f"{piece.path}, row {piece.line + odd}: the id {columns[1][odd]!r:.50} does not fit. All ids must be whole "
         "numbers, or all strings."
     )
 
 
-class _named:
-    """Turns what reading raises into a ``DataFormatError`` that names the file."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, (OSError, ValueError, csv.Error)) and not isinstance(error, DataFormatError):
-            why = "is not UTF-8" if isinstance(error, UnicodeDecodeError) else "cannot be read"
-            raise DataFormatError(f"{self.path} {why}: {error}. Make or download it again.") from error
+@contextmanager
+def _named(path: str) -> Iterator[None]:
+    """Turn what reading raises into a ``DataFormatError`` that names the file."""
+    try:
+        yield
+    except DataFormatError:
+        raise
+    except (OSError, ValueError, csv.Error) as error:
+        why = "is not UTF-8" if isinstance(error, UnicodeDecodeError) else "cannot be read"
+        raise DataFormatError(f"{path} {why}: {error}. Make or download it again.") from error
 
 
 def _check_columns(path: str, wanted: list[str], known: list[str]) -> None:
@@ -181,16 +182,12 @@ class _Parquet:
         found: list[list[Any]] = [[] for _ in columns]
         with system.open_input_file(path) as file:
             table = pq.ParquetFile(file)
-            groups, at = [], 0
-            for number in range(table.num_row_groups):
-                rows = table.metadata.row_group(number).num_rows
-                if at < piece.stop and at + rows > piece.start:
-                    before = at if not groups else before
-                    groups.append(number)
-                at += rows
-            at = before
-            for batch in table.iter_batches(batch_size=8_192, row_groups=groups, columns=columns):
-                part = batch.slice(max(0, piece.start - at), max(0, piece.stop - max(at, piece.start)))
+            ends = list(accumulate(table.metadata.row_group(group).num_rows for group in range(table.num_row_groups)))
+            groups = range(bisect_right(ends, piece.start), bisect_left(ends, piece.stop) + 1)
+            at = ends[groups[0] - 1] if groups[0] else 0
+            for batch in table.iter_batches(batch_size=8_192, row_groups=list(groups), columns=columns):
+                skipped = min(len(batch), max(0, piece.start - at))
+                part = batch.slice(skipped, max(0, piece.stop - at - skipped))
                 for values, column in zip(found, columns, strict=True):
                     values += part.column(column).to_pylist()
                 at += len(batch)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -74,7 +75,9 @@ class Folder:
             return False
         differs = [name for name in _SAID if there[name] != wanted[name]]
         if differs:
-            said = "; ".join(f"{_SAID[name]}: {there[name]!r:.200} there, {wanted[name]!r:.200} here" for name in differs)
+            said = "; ".join(
+                f"{_SAID[name]}: {there[name]!r:.200} there, {wanted[name]!r:.200} here" for name in differs
+            )
             raise DataFormatError(
                 f"{self.path} is the folder of another run. What differs is {said}. Give another folder, or what that "
                 "run was given."
@@ -128,24 +131,13 @@ class Folder:
     def _inside(self, name: str) -> str:
         return f"{self.inner}/{name}"
 
-    def _whole(self, name: str) -> "_Whole":
-        return _Whole(self.system, self._inside(f".{name}.{uuid4().hex}.part"), self._inside(name))
-
-
-class _Whole:
-    """A file that takes its name when it is written."""
-
-    def __init__(self, system: Any, part: str, target: str) -> None:
-        self.system, self.part, self.target = system, part, target
-
-    def __enter__(self) -> Any:
-        self.file = self.system.open_output_stream(self.part)
-        return self.file
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        self.file.close()
-        if error is None:
-            self.system.move(self.part, self.target)
+    @contextmanager
+    def _whole(self, name: str) -> Iterator[Any]:
+        """A file to write that takes its name when it is closed; one that is given up stays nameless."""
+        part = self._inside(f".{name}.{uuid4().hex}.part")
+        with self.system.open_output_stream(part) as file:
+            yield file
+        self.system.move(part, self._inside(name))
 
 
 def read_encoded(out: str | Path) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
