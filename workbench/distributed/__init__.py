@@ -7,12 +7,12 @@ from workbench._lazy import lazy
 if TYPE_CHECKING:
     from workbench.distributed.encode import Encoded, encode_dataset
     from workbench.distributed.shards import read_encoded
-    from workbench.distributed.sizing import Sizing, sizing
+    from workbench.distributed.sizes import Sizing, sizing
 
 __all__ = ["Encoded", "Sizing", "encode_dataset", "read_encoded", "sizing"]
 
 _HOMES = {
-    "Encoded": "encode", "encode_dataset": "encode", "read_encoded": "shards", "Sizing": "sizing", "sizing": "sizing",
+    "Encoded": "encode", "encode_dataset": "encode", "read_encoded": "shards", "Sizing": "sizes", "sizing": "sizes",
 }  # fmt: skip
 
 __getattr__, __dir__ = lazy(__name__, _HOMES)

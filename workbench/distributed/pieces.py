@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from bisect import bisect_left, bisect_right
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -214,7 +215,7 @@ class _Lines:
             for line in _raw_lines(system, path):
                 at += len(line)
                 digest.update(line)
-                yield _decoded(line)
+                yield line.decode("utf-8-sig" if at == len(line) else "utf-8")
 
         rows = self.rows(lines())
         first = next(rows, None)
@@ -231,12 +232,12 @@ class _Lines:
         return [*cuts, (start, stop, count)] if count else cuts, digest.hexdigest()
 
     def read(self, system: Any, path: str, piece: Piece, columns: list[str]) -> list[list[Any]]:
-        names = next(self.rows(_decoded(line) for line in _raw_lines(system, path))) if self.header else []
+        names = next(self.rows(line.decode("utf-8-sig") for line in _raw_lines(system, path))) if self.header else []
         with system.open_input_file(path) as file:
             file.seek(piece.start)
-            content = file.read(piece.stop - piece.start)
+            content = file.read(piece.stop - piece.start).removeprefix(b"" if piece.start else BOM_UTF8)
         found: list[list[Any]] = [[] for _ in columns]
-        for number, row in enumerate(self.rows(_decoded(line) for line in io.BytesIO(content))):
+        for number, row in enumerate(self.rows(line.decode() for line in io.BytesIO(content))):
             where = f"{path}, row {piece.line + number}"
             if self.header and len(row) != len(names):
                 raise DataFormatError(f"{where} has {len(row)} columns; the header has {len(names)}. Quote its texts.")
@@ -261,10 +262,6 @@ def _separated(delimiter: str) -> Callable[[Iterable[str]], Iterator[list[str]]]
         return (row for row in csv.reader(lines, delimiter=delimiter, strict=True) if row)
 
     return rows
-
-
-def _decoded(line: bytes) -> str:
-    return line.decode().removeprefix("\ufeff")
 
 
 def _object(line: Any) -> dict[str, Any]:
