@@ -151,7 +151,7 @@ if __name__ == "__main__":
     cluster = Cluster(initialize_head=True, head_node_args={**node, **quick, "include_dashboard": False})
     try:
         second = cluster.add_node(**node)
-        cluster.wait_for_nodes()
+        cluster.wait_for_nodes(240)
         for name, run in {
             "killed": lambda: killed(folder, data, model, cluster),
             "stopped": lambda: stopped(folder, data, model),

@@ -33,7 +33,8 @@ ROOT = Path(__file__).parents[1]
 def cluster(tmp_path_factory):
     """The folder of runs on a cluster of two nodes, and what they came to."""
     folder = tmp_path_factory.mktemp("cluster")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
+    settings = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled", "RAY_raylet_start_wait_time_s": "240"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **settings}
     command = [sys.executable, "-m", "tests.distributed_worker", str(folder)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     child = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True, **pipes)

@@ -3,10 +3,9 @@
 import copy
 import logging
 import os
-import traceback
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,10 @@ import numpy as np
 from workbench._optional import require
 from workbench.devices import pick_device
 from workbench.distributed.ids import Repeats, check_piece
-from workbench.distributed.pieces import Piece, find_files, plan, read_piece
+from workbench.distributed.pieces import Piece, answer, find_files, plan, read_piece
 from workbench.distributed.shards import Folder
 from workbench.encoding import Options, Precision, warn_cut
-from workbench.errors import DataFormatError, WorkbenchError, WorkerError, choose
+from workbench.errors import DataFormatError, WorkerError, choose
 from workbench.progress import Bar, track
 from workbench.quantization import PRECISIONS
 from workbench.sentence_transformer import SentenceTransformer
@@ -138,12 +137,13 @@ def _check(ray: Any, pieces: list[Piece], text: str, id: str | None, show: bool 
     with track(sum(piece.rows for piece in pieces), unit="texts", desc="Checking", show=show) as bar, repeats:
         while left:
             seen = set()
-            for found in _stream(ray, left, check_piece, {"text": text, "id": id}):
-                piece = pieces[found["number"]]
-                seen.add(piece.number)
-                kinds.setdefault(found["kind"], piece)
-                repeats.add(np.frombuffer(found["hashes"], np.uint64))
-                bar.update(piece.rows)
+            with closing(_stream(ray, left, check_piece, fn_kwargs={"text": text, "id": id})) as answers:
+                for found in answers:
+                    piece = pieces[found["number"]]
+                    seen.add(piece.number)
+                    kinds.setdefault(found["kind"], piece)
+                    repeats.add(np.frombuffer(found["hashes"], np.uint64))
+                    bar.update(piece.rows)
             left = _still(left, seen)
         if len(kinds) > 1:
             said = " and ".join(f"{kind} in {piece.path}" for kind, piece in kinds.items())
@@ -162,13 +162,8 @@ class _Encoder:
         self.loaded: SentenceTransformer | None = None
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Make one shard; whatever is raised comes back as an answer, so that a missing answer is a death."""
-        try:
-            return {"number": row["number"], "refused": "", "raised": "", "cut": self._make(Piece(**row))}
-        except WorkbenchError as error:
-            return {"number": row["number"], "refused": str(error), "raised": "", "cut": 0}
-        except Exception:
-            return {"number": row["number"], "refused": "", "raised": traceback.format_exc(), "cut": 0}
+        """Make one shard, and say how many of its texts were cut."""
+        return answer(row["number"], lambda: {"cut": self._make(Piece(**row))})
 
     def _make(self, piece: Piece) -> int:
         import ray
@@ -199,15 +194,16 @@ def _encode(
         given = (held, folder.path, options, columns, "cuda" if gpus else "cpu", threads)
         place = {"num_gpus": 1} if gpus else {"num_cpus": threads}
         actors = {"compute": ray.data.ActorPoolStrategy(size=count), "fn_constructor_args": given, **place}
-        for found in _stream(ray, left, _Encoder, None, max_restarts=0, max_task_retries=0, **actors):
-            seen.add(found["number"])
-            cut += found["cut"]
-            bar.update(rows[found["number"]])
+        with closing(_stream(ray, left, _Encoder, max_restarts=0, max_task_retries=0, **actors)) as answers:
+            for found in answers:
+                seen.add(found["number"])
+                cut += found["cut"]
+                bar.update(rows[found["number"]])
         left = _still(left, seen)
     return cut
 
 
-def _stream(ray: Any, pieces: list[Piece], work: Any, given: dict[str, Any] | None, **how: Any) -> Iterator[Any]:
+def _stream(ray: Any, pieces: list[Piece], work: Any, **how: Any) -> Generator[Any, None, None]:
     """Yield what workers answer for each piece; for pieces whose worker died there is none.
 
     Raises:
@@ -217,8 +213,6 @@ def _stream(ray: Any, pieces: list[Piece], work: Any, given: dict[str, Any] | No
     data = ray.data.from_items([asdict(piece) for piece in pieces], override_num_blocks=len(pieces))
     data.context.enable_progress_bars = False
     data.context.max_errored_blocks = -1  # a piece without an answer is tried again, by those who live
-    if given is not None:
-        how["fn_kwargs"] = given
     try:
         for found in data.map(work, **how).iter_rows():
             if found["refused"]:

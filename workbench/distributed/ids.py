@@ -7,8 +7,8 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from workbench.distributed.pieces import Piece, read_piece
-from workbench.errors import DataFormatError, WorkbenchError
+from workbench.distributed.pieces import Piece, answer, read_piece
+from workbench.errors import DataFormatError
 
 __all__ = ["Repeats", "check_piece"]
 
@@ -70,10 +70,10 @@ class Repeats:
 
 
 def check_piece(row: dict[str, Any], text: str, id: str | None) -> dict[str, Any]:  # noqa: A002
-    """Read a piece in a worker, and return the kind and hashes of its ids; what is wrong with it is an answer too."""
-    try:
+    """Read a piece in a worker, and return the kind and hashes of its ids."""
+
+    def work() -> dict[str, Any]:
         ids, _ = read_piece(Piece(**row), text, id)
-    except WorkbenchError as error:
-        return {"number": row["number"], "refused": str(error), "raised": ""}
-    hashes = b"" if id is None else Repeats.hashes(ids).tobytes()
-    return {"number": row["number"], "refused": "", "raised": "", "kind": str(ids.type), "hashes": hashes}
+        return {"kind": str(ids.type), "hashes": b"" if id is None else Repeats.hashes(ids).tobytes()}
+
+    return answer(row["number"], work)

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import traceback
 from bisect import bisect_left, bisect_right
 from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Iterator
@@ -17,7 +18,7 @@ from workbench._optional import require
 from workbench.errors import DataFormatError, TextTypeError, choose
 from workbench.texts import check_text
 
-__all__ = ["Piece", "file_system", "find_files", "plan", "read_piece"]
+__all__ = ["Piece", "answer", "file_system", "find_files", "plan", "read_piece"]
 
 _LONGEST = 2**31 - 1  # letters in a field; the csv module's own limit of 131,072 is shorter than some documents
 
@@ -136,6 +137,17 @@ def read_piece(piece: Piece, text: str, id: str | None = None) -> tuple[Any, lis
         f"{piece.path}, row {piece.line + odd}: the id {columns[1][odd]!r:.50} does not fit. All ids must be whole "
         "numbers, or all strings."
     )
+
+
+def answer(number: int, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return what a worker's work came to; what it raises is an answer too, so that only a death gives none."""
+    said = {"number": number, "refused": "", "raised": ""}
+    try:
+        return {**said, **work()}
+    except DataFormatError as error:
+        return {**said, "refused": str(error)}
+    except Exception:  # whatever it is, the caller must hear of it
+        return {**said, "raised": traceback.format_exc()}
 
 
 @contextmanager
