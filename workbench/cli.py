@@ -16,7 +16,7 @@ from workbench import __version__
 from workbench._optional import require
 from workbench.errors import WorkbenchError
 
-__all__ = ["app", "doctor", "lab", "main", "models", "report", "train_starter"]
+__all__ = ["app", "doctor", "encode", "lab", "main", "models", "report", "train_starter"]
 
 _NAME = "sentence-workbench"
 _HERE = Path(__file__).resolve().parent
@@ -178,6 +178,29 @@ def report(
         failed = failed or isinstance(found, WorkbenchError) or bool(found.failed)
     if failed:
         raise typer.Exit(1)
+
+
+@app.command()
+def encode(
+    source: Annotated[list[str], typer.Argument(help="Parquet, CSV, TSV or JSONL files, or folders of them.")],
+    text: Annotated[str, typer.Option(help="The column of texts.")],
+    out: Annotated[str, typer.Option(help="The folder to write shards to; the same call again goes on there.")],
+    model: Annotated[str, typer.Option(help="Name or folder of the model.")] = "starter",
+    id: Annotated[str | None, typer.Option(help="The column of ids. Default: rows are numbered.")] = None,  # noqa: A002
+    address: Annotated[str | None, typer.Option(help="Of a Ray cluster, or auto. Default: this machine.")] = None,
+    normalize: Annotated[bool, typer.Option("--normalize", help="Scale every vector to length 1.")] = False,
+    precision: Annotated[str, typer.Option(help="float32, binary or ubinary.")] = "float32",
+    rows_per_shard: Annotated[int, typer.Option(min=1, help="Rows that a worker holds.")] = 50_000,
+    workers: Annotated[int | None, typer.Option(min=1, help="Default: one per GPU, else one per core.")] = None,
+) -> None:
+    """Encode a data set of any size with Ray, on this machine or a cluster; a run that stopped goes on."""
+    from workbench.distributed import encode_dataset
+
+    made = encode_dataset(
+        source, model, out, text=text, id=id, address=address, normalize_embeddings=normalize,
+        precision=precision, rows_per_shard=rows_per_shard, workers=workers,  # type: ignore[arg-type]
+    )  # fmt: skip
+    typer.echo(f"{made.rows:,} rows in {made.shards:,} shards in {made.out}; {made.kept:,} of them were there.")
 
 
 @app.command()
