@@ -87,7 +87,11 @@ def augment_texts(
     Args:
         texts: the texts.
         cross_encoder: a trained ``CrossEncoder`` of one label, or anything whose ``predict`` gives scores from 0 to 1.
-        student: see ``augment_gold``, as the other arguments, what is returned, and the errors.
+        student: see ``augment_gold``, as what is returned and the errors.
+        retrievers: see there.
+        per_text: see there.
+        output_path: see there.
+        options: see there.
     """
     cross_encoder, student = _both(cross_encoder, student)
     known = as_texts(texts, name="texts")[0]
@@ -117,7 +121,13 @@ def augment_domain(
     Args:
         source: labelled pairs of the other domain: two texts and a score from 0 to 1.
         texts: texts of the domain to learn.
-        cross_encoder: see ``augment_gold``, as the other arguments, what is returned, and the errors.
+        cross_encoder: see ``augment_gold``, as what is returned and the errors.
+        student: see there.
+        retrievers: see there.
+        per_text: see there.
+        output_path: see there.
+        cross_options: see there.
+        options: see there.
     """
     cross_encoder, student = _both(cross_encoder, student)
     rows, known = _gold_rows(source), as_texts(texts, name="texts")[0]

@@ -123,7 +123,8 @@ def distil_vectors(
         teacher: the model to copy.
         student: the model to begin with, of as many dimensions.
         texts: the texts to copy it on.
-        output_path: see ``extend_languages``, as ``options``.
+        output_path: see ``extend_languages``.
+        options: see there.
 
     Returns:
         The trained student; the given one stays as it is.
@@ -177,8 +178,8 @@ def keep_layers(model: Any, layers: int | Sequence[int]) -> Any:
     """
     small = copy.deepcopy(model)
     inner = getattr(small, "transformers_model", None)
-    config = getattr(inner, "config", None)
-    count = getattr(config, "num_hidden_layers", None)
+    config: Any = getattr(inner, "config", None)
+    count = getattr(config, "num_hidden_layers", 0)
     lists = [
         (parent, name)
         for parent in (inner.modules() if inner is not None else ())

@@ -79,13 +79,18 @@ def gpl(
     than that one knows, so measure on a few judged queries. Wang et al. 2022, arXiv:2112.07577.
 
     Args:
-        student: see ``genq``, as ``passages``, ``generator``, ``per_passage``, ``output_path`` and ``options``.
+        student: see ``genq``.
+        passages: see there.
         cross_encoder: a trained ``CrossEncoder`` of one label, such as "starter-reranker", or another teacher of
             ``distil_scores``, such as a larger model that encodes.
+        generator: see ``genq``.
         retrievers: what finds the others, see ``find_candidates``; None: BM25 and the student.
+        per_passage: queries of each passage, at most.
         negatives: others that are drawn for each query.
         depth: the first so many of each retriever are drawn from.
         seed: of the draw.
+        output_path: see ``genq``.
+        options: see there.
 
     Returns:
         The trained student; the given one stays as it is.

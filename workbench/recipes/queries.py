@@ -20,16 +20,8 @@ __all__ = [
     "generator_name", "write_queries",
 ]  # fmt: skip
 
-_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
+_WORD = re.compile(r"[^\W_]+(?:['\u2019-][^\W_]+)*")
 _SENTENCE_END = re.compile(r"(?<=[.!?;])\s+")
-_STOP = frozenset(
-    """a about after again all also although an and any are as at be because been before being between both but by can
-    could did do does doing down during each either else every few for from further had has have having he her here hers
-    him his how i if in into is it its itself just many may me might more most much must my no nor not now of off on
-    once one only or other our ours out over own per same she should since so some such than that the their theirs them
-    then there these they this those though through to too under until up upon us very was we were what when where
-    whether which while who whom whose why will with within without would yet you your yours""".split()
-)
 _BLOCK = 256  # passages whose queries are written together
 
 
@@ -118,14 +110,17 @@ class RuleGenerator:
 
     def generate(self, passages: list[str], count: int) -> list[list[str]]:
         """Return up to ``count`` queries for each passage; what is rare is counted over the passages given."""
+        from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
+
         words = [[word.lower() for word in _WORD.findall(text)] for text in passages]
         spread = Counter(word for row in words for word in set(row))
-        return [self._queries(text, spread, count) for text in passages]
+        return [self._queries(text, spread, ENGLISH_STOP_WORDS)[:count] for text in passages]
 
-    def _queries(self, passage: str, spread: Counter[str], count: int) -> list[str]:
+    @staticmethod
+    def _queries(passage: str, spread: Counter[str], stop: frozenset[str]) -> list[str]:
         sentences = []
         for sentence in _SENTENCE_END.split(passage):
-            telling = [word for word in _WORD.findall(sentence) if word.lower() not in _STOP]
+            telling = [word for word in _WORD.findall(sentence) if word.lower() not in stop]
             if telling:
                 sentences.append((sum(1 / spread[word.lower()] for word in telling) / len(telling) ** 0.5, telling))
         sentences.sort(key=lambda pair: -pair[0])
@@ -137,7 +132,7 @@ class RuleGenerator:
                 " ".join(telling[:6]).lower(),
                 " ".join(dict.fromkeys(word.lower() for word in telling if word.lower() in rare)),
             ]
-        return list(dict.fromkeys(made))[:count]
+        return list(dict.fromkeys(made))
 
 
 class _Function:

@@ -115,10 +115,10 @@ def fit_scores(steps: Steps, teacher: Any, student: Any, rows: list[list[str]], 
     scores = [row["scores"] for row in scored]
     table: dict[str, Any]
     if loss == "mse":
-        pairs = [
-            (row[0], text, score) for row, own in zip(rows, scores, strict=True) for text, score in zip(row[1:], own)
-        ]
-        table = dict(zip(("sentence1", "sentence2", "label"), map(list, zip(*pairs, strict=True)), strict=True))
+        flat = [score for own in scores for score in own]
+        pairs = [(query, text) for query, *texts in rows for text in texts]
+        sides = map(list, zip(*pairs, strict=True))
+        table = {**dict(zip(("sentence1", "sentence2"), sides, strict=True)), "label": flat}
     elif pair and loss == "kl_div":
         table = {"query": [row[0] for row in rows], "documents": [row[1:] for row in rows], "labels": scores}
     else:
