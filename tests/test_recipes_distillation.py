@@ -61,9 +61,9 @@ def stopped_at(share):
 def test_a_student_finds_translations_that_it_was_not_trained_on_better_than_its_start(starter, parallel):
     before = weights(starter)
     held = language_evaluator(starter, parallel[113:])
-    student = extend_languages(starter, starter, parallel[:113], num_train_epochs=10)
+    student = extend_languages(starter, starter, parallel[:113], num_train_epochs=5, learning_rate=1e-2)
     start, end = held(starter), held(student)
-    assert end["sequential_score"] > start["sequential_score"] + 0.05
+    assert end["sequential_score"] > start["sequential_score"] + 0.1
     for language in ("de", "fr", "es"):
         assert end[f"en-{language}_negative_mse"] > start[f"en-{language}_negative_mse"]
     assert torch.equal(weights(starter), before)
@@ -99,7 +99,7 @@ def test_a_missing_teacher_is_told_at_once(cross):
 
 def test_a_killed_training_goes_on_at_its_checkpoint_and_ends_as_if_never_killed(tmp_path):
     teacher, student = static(), static(seed=1)
-    how = {"num_train_epochs": 5, "per_device_train_batch_size": 8}
+    how = {"num_train_epochs": 3, "per_device_train_batch_size": 10}
     whole = distil_vectors(teacher, student, TEXTS, **how)
     with stopped_at(0.5), pytest.raises(Cancelled):
         distil_vectors(teacher, student, TEXTS, output_path=tmp_path / "run", **how)
@@ -107,7 +107,7 @@ def test_a_killed_training_goes_on_at_its_checkpoint_and_ends_as_if_never_killed
     done = []
     with progress.listen(lambda bar: done.append(bar.done) if bar.desc == "Training" else None):
         resumed = distil_vectors(teacher, student, TEXTS, output_path=tmp_path / "run", **how)
-    assert min(step for step in done if step) >= 16  # of 40
+    assert min(step for step in done if step) >= 8  # of 18
     torch.testing.assert_close(weights(resumed), weights(whole), atol=1e-6, rtol=0)
     with stopped_at(0):  # nothing is trained again
         again = distil_vectors(teacher, student, TEXTS, output_path=tmp_path / "run", **how)
@@ -189,12 +189,10 @@ def triplets():
 @pytest.mark.parametrize("kind", ["sentence", "dot", "pair"])
 def test_a_student_comes_to_score_as_its_teacher(loss, kind, cross, triplets, tmp_path):
     if kind == "pair":
-        from tests.tiny_pairs import BertForSequenceClassification  # a second start of the same shape
-
-        student = CrossEncoder(str(write(tmp_path / "student", kind=BertForSequenceClassification)), device="cpu")
-        with torch.no_grad():
-            student.model.classifier.weight.neg_()
-        how = {"learning_rate": 1e-3, "num_train_epochs": 4}
+        student = CrossEncoder(str(write(tmp_path / "student")), device="cpu")
+        torch.manual_seed(5)
+        student.model.classifier.reset_parameters()
+        how = {"learning_rate": 3e-3, "num_train_epochs": 8}
     else:
         student = SentenceTransformer(
             modules=[WORDS(16)], device="cpu", similarity_fn_name="cosine" if kind == "sentence" else "dot"
@@ -202,10 +200,11 @@ def test_a_student_comes_to_score_as_its_teacher(loss, kind, cross, triplets, tm
         how = {"learning_rate": 3e-2, "num_train_epochs": 20}
     rows = list(zip(*triplets.values(), strict=True))
     asked = [(query, text) for query, *texts in rows for text in texts]
-    wanted = score_pairs(cross, asked, False).reshape(-1, 3)
+    shares = kind == "sentence" or (kind == "dot" and loss == "mse")
+    wanted = score_pairs(cross, asked, shares).reshape(-1, 3)
 
     def agreement(model):
-        found = score_pairs(model, asked, False).reshape(-1, 3)
+        found = score_pairs(model, asked, shares).reshape(-1, 3)
         centred = [table - table.mean(1, keepdims=True) for table in (found, wanted)]
         return np.corrcoef(*(table.ravel() for table in centred))[0, 1]
 
