@@ -88,8 +88,8 @@ def test_a_few_gold_pairs_train_the_cross_encoder_which_labels_silver_ones(gold,
     rows = list(zip(gold["sentence1"], gold["sentence2"], strict=True))
     options = {"num_train_epochs": 5, "learning_rate": 2e-3}
     before, cross_before = weights(student), weights(cross)
-    trained = augment_gold(gold, cross, student, output_path=tmp_path / "run", cross_options=options, num_train_epochs=5,
-                           learning_rate=3e-2)  # fmt: skip
+    how = {"num_train_epochs": 5, "learning_rate": 3e-2, "output_path": tmp_path / "run"}
+    trained = augment_gold(gold, cross, student, cross_options=options, **how)
     labeller = CrossEncoder(str(tmp_path / "run" / "cross-encoder"), device="cpu")
     wanted = torch.tensor(gold["score"])
     errors = [(torch.from_numpy(score_pairs(one, rows)) - wanted).square().mean() for one in (cross, labeller)]
@@ -109,9 +109,10 @@ def test_a_killed_run_trains_no_cross_encoder_twice(gold, cross, tmp_path, monke
     def killed(*args):
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(augmented, "score_pairs", killed)
+    monkeypatch.setattr(augmented, "score_pairs", killed)
+    with pytest.raises(KeyboardInterrupt):
         augment_gold(gold, cross, static(), output_path=tmp_path / "run")
+    monkeypatch.undo()
     first = (tmp_path / "run" / "cross-encoder" / "model.safetensors").stat()
     assert not (tmp_path / "run" / "silver").exists() or not list((tmp_path / "run" / "silver").iterdir())
     resumed = augment_gold(gold, cross, static(), output_path=tmp_path / "run")

@@ -54,6 +54,10 @@ def weights(model):
     return torch.cat([tensor.flatten() for tensor in model.state_dict().values()])
 
 
+def rows_of(step):
+    return [json.loads(line) for line in (step / "000000" / "rows.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
 def middle(text):
     return " ".join(text.split()[1:4])
 
@@ -117,7 +121,7 @@ def test_killed_generation_goes_on_with_the_block_that_was_not_done(tmp_path):
     assert made.to_dict() == generate_queries(texts, middle).to_dict()
     first = tmp_path / "run" / "queries" / "000000" / "rows.jsonl"
     first.write_text(first.read_text(encoding="utf-8")[:-5], encoding="utf-8")
-    with pytest.raises(DataFormatError, match="000000 is damaged .* Delete it"):
+    with pytest.raises(DataFormatError, match=r"000000 is damaged .* Delete it"):
         generate_queries(texts, dying, output_path=tmp_path / "run")
     with pytest.raises(DataFormatError, match="another per_passage"):
         generate_queries(texts, dying, 1, output_path=tmp_path / "run")
@@ -147,7 +151,7 @@ def test_gpl_teaches_the_margins_of_the_cross_encoder_and_goes_on_after_a_kill(t
     Dying.__qualname__ = Overlap.__qualname__
     with pytest.raises(KeyboardInterrupt):
         gpl(student, TEXTS, Dying(), middle, output_path=tmp_path / "run", **how)
-    rows = [json.loads(line) for line in (tmp_path / "run" / "negatives" / "000000" / "rows.jsonl").open()]
+    rows = rows_of(tmp_path / "run" / "negatives")
     assert all(len(set(row["rows"])) == 3 for row in rows)
 
     def unused(text):
@@ -169,12 +173,12 @@ def test_gpl_teaches_the_margins_of_the_cross_encoder_and_goes_on_after_a_kill(t
 def test_no_negative_is_a_passage_of_the_same_query(tmp_path):
     texts = [*TEXTS[:10], *(f"{text} monkey" for text in TEXTS[:10])]
     gpl(static(), texts, Overlap(), middle, output_path=tmp_path / "run", negatives=50)
-    pairs = [json.loads(line) for line in (tmp_path / "run" / "queries" / "000000" / "rows.jsonl").open()]
+    pairs = rows_of(tmp_path / "run" / "queries")
     own = {}
     for row in pairs:
         own.setdefault(row["query"], set()).add(row["row"])
     assert max(map(len, own.values())) == 2
-    lines = [json.loads(line) for line in (tmp_path / "run" / "negatives" / "000000" / "rows.jsonl").open()]
+    lines = rows_of(tmp_path / "run" / "negatives")
     for row, line in zip(pairs, lines, strict=True):
         assert not set(line["rows"]) & own[row["query"]]
 
