@@ -4,8 +4,9 @@ from workbench._lazy import lazy
 from workbench.similarity import SimilarityFunction
 
 __all__ = [
-    "BinaryClassificationEvaluator", "CEBinaryAccuracyEvaluator", "CEBinaryClassificationEvaluator",
+    "BinaryClassificationEvaluator", "BitextEvaluator", "CEBinaryAccuracyEvaluator", "CEBinaryClassificationEvaluator",
     "CECorrelationEvaluator", "CEF1Evaluator", "CERerankingEvaluator", "CESoftmaxAccuracyEvaluator",
+    "ClusteringEvaluator",
     "CrossEncoderClassificationEvaluator", "CrossEncoderCorrelationEvaluator", "CrossEncoderNanoBEIREvaluator",
     "CrossEncoderRerankingEvaluator", "EmbeddingSimilarityEvaluator", "InformationRetrievalEvaluator",
     "LabelAccuracyEvaluator", "MSEEvaluator", "MSEEvaluatorFromDataFrame", "NanoBEIREvaluator",
@@ -21,6 +22,8 @@ _HOMES = {
     ),
     **dict.fromkeys(["MSEEvaluator", "MSEEvaluatorFromDataFrame", "TranslationEvaluator"], "parallel"),
     **dict.fromkeys([name for name in __all__ if name.startswith("C")], "cross_encoder"),
+    "BitextEvaluator": "bitext",
+    "ClusteringEvaluator": "clusters",
     "InformationRetrievalEvaluator": "retrieval",
     "NanoBEIREvaluator": "nano_beir",
     "ParaphraseMiningEvaluator": "paraphrases",

@@ -4,7 +4,7 @@ import csv
 import io
 import logging
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -19,11 +19,28 @@ from workbench.similarity import SimilarityFunction
 from workbench.texts import as_texts
 
 __all__ = [
-    "Measured", "SentenceEvaluator", "SequentialEvaluator", "append_row", "as_labels", "as_rows",
+    "Measured", "Samples", "SentenceEvaluator", "SequentialEvaluator", "append_row", "as_labels", "as_rows",
     "checked_names", "positive_sizes", "same_length",
 ]  # fmt: skip
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """How metrics change when the data change: what is drawn again, and the metrics of many draws at once.
+
+    ``values(counts)`` takes how often each draw holds each row, (draws, rows), and gives (draws,) numbers by metric.
+    """
+
+    rows: int
+    values: Callable[[npt.NDArray[Any]], dict[str, npt.NDArray[Any]]]
+
+    @staticmethod
+    def means(values: Mapping[str, npt.NDArray[Any]]) -> "Samples":
+        """Return samples of metrics that are means over the rows; ``values`` gives those of each row, (rows,)."""
+        rows = len(next(iter(values.values())))
+        return Samples(rows, lambda counts: {key: counts @ one / counts.sum(axis=1) for key, one in values.items()})
 
 
 @dataclass(frozen=True)
@@ -33,6 +50,7 @@ class Measured:
     metrics: dict[str, float]
     primary: str  # the metric by which models are compared
     row: dict[str, float]  # the line of the CSV file: values by column
+    samples: Samples | None = None  # for confidence intervals; made when they are asked for
 
 
 class SentenceEvaluator:
