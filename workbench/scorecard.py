@@ -118,29 +118,35 @@ def evaluate(
             drawn = draws(found.samples, samples, seed=seed)
             for metric in _shown(kind, found.metrics):
                 value, many = found.metrics[metric], drawn.get(metric)
-                start, before = first.setdefault((kind, metric.removeprefix(_own(model))), (value, many))
-                row = {"model": name, "data": wanted[kind].name, "metric": metric.removeprefix(_own(model))}
-                row |= dict(zip(("value", "low", "high"), (value, *_interval(many, level)), strict=True))
+                label = _plain(metric, model)
+                start, before = first.setdefault((kind, label), (value, many))
                 gap = None if many is None or before is None else many - before
-                names = ("difference", "difference_low", "difference_high")
-                row |= dict(zip(names, (value - start, *_interval(gap, level)), strict=True))
-                rows.append({**row, "rows": found.samples.rows})
+                low, high = _interval(value, many, level)
+                less, more = _interval(value - start, gap, level)
+                rows.append(
+                    {
+                        "model": name, "data": wanted[kind].name, "metric": label, "value": value, "low": low,
+                        "high": min(high, 1), "difference": value - start, "difference_low": less,
+                        "difference_high": more, "rows": found.samples.rows,
+                    }
+                )  # fmt: skip
     if not rows:
         raise ColumnsError("There is no model to measure: give at least one.")
     return pd.DataFrame(rows)
 
 
-def _interval(values: Any, level: float) -> tuple[float, float]:
-    return (math.nan, math.nan) if values is None else interval(values, level)
+def _interval(value: float, values: Any, level: float) -> tuple[float, float]:
+    return (math.nan, math.nan) if values is None else interval(value, values, level)
 
 
 def _name(model: Any) -> str:
     return getattr(getattr(model, "model_card_data", None), "model_name", None) or type(model).__name__
 
 
-def _own(model: Any) -> str:
-    """What the names of metrics begin with that depend on the model's similarity."""
-    return f"{getattr(model, 'similarity_fn_name', None) or 'cosine'}_"
+def _plain(metric: str, model: Any) -> str:
+    """A metric's name without the model's similarity, so that models of different ones stand side by side."""
+    own = getattr(model, "similarity_fn_name", None) or "cosine"
+    return metric.removeprefix(f"{own}_").removesuffix(f"_{own}")
 
 
 def _shown(kind: str, metrics: dict[str, float]) -> list[str]:

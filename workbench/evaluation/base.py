@@ -39,8 +39,12 @@ class Samples:
     @staticmethod
     def means(values: Mapping[str, npt.NDArray[Any]]) -> "Samples":
         """Return samples of metrics that are means over the rows; ``values`` gives those of each row, (rows,)."""
-        rows = len(next(iter(values.values())))
-        return Samples(rows, lambda counts: {key: counts @ one / counts.sum(axis=1) for key, one in values.items()})
+
+        def of_counts(counts: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
+            drawn = np.where(counts.any(axis=1), counts.sum(axis=1), np.nan)
+            return {key: counts @ one / drawn for key, one in values.items()}
+
+        return Samples(len(next(iter(values.values()))), of_counts)
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,9 @@ class BitextEvaluator(TranslationEvaluator):
         )
 
         def of_samples(counts: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
-            return {"f1": 2 * (counts @ hit) / np.maximum(counts @ (true + got), 1)}
+            hits, founds, golds = (np.maximum(counts @ of_unit, least) for of_unit, least in ((hit, 0), (got, 1), (true, 1)))
+            shares = {"f1": 2 * hits / (founds + golds), "precision": hits / founds, "recall": hits / golds}
+            return {**accuracy.samples.values(counts[:, numbers[0][:rows]]), **shares}
 
         return Measured({**accuracy.metrics, **values}, "f1", {**accuracy.row, **values}, Samples(units, of_samples))
 
