@@ -9,9 +9,9 @@ __all__ = [
     "ClusteringEvaluator",
     "CrossEncoderClassificationEvaluator", "CrossEncoderCorrelationEvaluator", "CrossEncoderNanoBEIREvaluator",
     "CrossEncoderRerankingEvaluator", "EmbeddingSimilarityEvaluator", "InformationRetrievalEvaluator",
-    "LabelAccuracyEvaluator", "MSEEvaluator", "MSEEvaluatorFromDataFrame", "NanoBEIREvaluator",
+    "LabelAccuracyEvaluator", "MSEEvaluator", "MSEEvaluatorFromDataFrame", "MtebModel", "NanoBEIREvaluator",
     "ParaphraseMiningEvaluator", "RerankingEvaluator", "SentenceEvaluator", "SequentialEvaluator",
-    "SimilarityFunction", "TranslationEvaluator", "TripletEvaluator",
+    "SimilarityFunction", "TranslationEvaluator", "TripletEvaluator", "tune",
 ]  # fmt: skip
 
 _HOMES = {
@@ -25,9 +25,11 @@ _HOMES = {
     "BitextEvaluator": "bitext",
     "ClusteringEvaluator": "clusters",
     "InformationRetrievalEvaluator": "retrieval",
+    "MtebModel": "mteb",
     "NanoBEIREvaluator": "nano_beir",
     "ParaphraseMiningEvaluator": "paraphrases",
     "RerankingEvaluator": "reranking",
+    "tune": "tuning",
 }
 
 __getattr__, __dir__ = lazy(__name__, _HOMES)
