@@ -289,9 +289,7 @@ def _share(part: _Floats, whole: _Floats) -> _Floats:
     return np.divide(part, whole, out=np.zeros(np.broadcast_shapes(part.shape, whole.shape)), where=whole > 0)
 
 
-def _cuts(
-    scores: Any, labels: Any, high_is_similar: bool, counts: Any = None
-) -> tuple[_Floats, _Floats, _Floats]:
+def _cuts(scores: Any, labels: Any, high_is_similar: bool, counts: Any = None) -> tuple[_Floats, _Floats, _Floats]:
     """All ways to cut the sorted rows between different scores: thresholds, positives above, rows above; none first.
 
     With counts, (samples, n), positives and rows are (samples, cuts).

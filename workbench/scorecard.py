@@ -247,7 +247,9 @@ def _judgements(path: Path) -> Iterable[tuple[str, str, Any]]:
     with open_text(path) as file:
         lines = csv.DictReader(file, delimiter="\t")
         if missing := [name for name in wanted if name not in (lines.fieldnames or ())]:
-            raise ColumnsError(f"{path} has no column {', '.join(missing)}; expected {', '.join(wanted)} in its first line.")
+            raise ColumnsError(
+                f"{path} has no column {', '.join(missing)}; expected {', '.join(wanted)} in its first line."
+            )
         for line in lines:
             if None in (row := tuple(line[name] for name in wanted)):
                 raise DataFormatError(f"{path}, line {lines.line_num}: expected {', '.join(wanted)}, found {line}.")

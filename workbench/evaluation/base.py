@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
-from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
 from workbench.errors import ColumnsError
+from workbench.folders import replacing
 from workbench.similarity import SimilarityFunction
 from workbench.texts import as_texts
 
@@ -213,18 +213,13 @@ class SequentialEvaluator(SentenceEvaluator):
 
 def append_row(path: Path, row: dict[str, Any], line_end: str = "\r\n") -> None:
     """Add a line to a CSV file, or begin it with a header; killed meanwhile or on a full disk, it stays as it was."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator=line_end)
     if not (old := path.read_bytes() if path.is_file() else b""):
         writer.writerow(row.keys())
     writer.writerow(row.values())
-    fresh = path.with_name(f".{path.name}.{uuid4().hex}")
-    try:
+    with replacing(path) as fresh:
         fresh.write_bytes(old + text.getvalue().encode())
-        fresh.replace(path)
-    finally:
-        fresh.unlink(missing_ok=True)
 
 
 def as_rows(name: str, values: Any) -> list[Any]:

@@ -20,8 +20,8 @@ class BitextEvaluator(TranslationEvaluator):
     """``TranslationEvaluator`` (Tatoeba), and how well mining finds the translations among all sentences (BUCC).
 
     Metrics: accuracies in both directions and their mean, over rows with both texts; ``f1`` (the primary one),
-    ``precision``, ``recall`` and ``threshold`` of mining by margin, at the threshold with the best F1. That threshold is
-    chosen on the same data, as the task has it on its training part: on few rows F1 flatters.
+    ``precision``, ``recall`` and ``threshold`` of mining by margin, at the threshold with the best F1. It is chosen on
+    the same data, as the task does on its training part: on few rows F1 flatters.
 
     Args:
         source_sentences: sentences; None or "" for a target without translation.
@@ -46,7 +46,7 @@ class BitextEvaluator(TranslationEvaluator):
             raise ColumnsError(f"No row has a source and its target, or the columns differ in length: {sizes}.")
         super().__init__([source for source, _ in whole], [target for _, target in whole], **options)
         self.k = k
-        self.alone = [row[0] for row in rows if not row[1] and row[0]], [row[1] for row in rows if not row[0] and row[1]]
+        self.alone = tuple([row[side] for row in rows if row[side] and not row[1 - side]] for side in (0, 1))
         name = self.name
         self.primary_metric = f"{name}{'_' * bool(name)}f1"
         self.csv_file = f"bitext_evaluation{'_' * bool(name)}{name}_results.csv"
@@ -57,13 +57,11 @@ class BitextEvaluator(TranslationEvaluator):
         rows = len(sides[0])
         columns = [side + alone for side, alone in zip(sides, self.alone, strict=True)]
         vectors = self.embed_columns(model, *columns)
-        accuracy = self._accuracy(*(side[:rows] for side in vectors))
+        accuracy, of_rows = self._accuracy(*(side[:rows] for side in vectors))
         numbers = [_numbered(column) for column in columns]
         first = [torch.from_numpy(np.unique(number, return_index=True)[1]) for number in numbers]
-        mined = mine_bitext(
-            *(side[places.to(side.device)] for side, places in zip(vectors, first, strict=True)),
-            self.k, show_progress_bar=self.show_progress_bar,
-        )  # fmt: skip
+        source, target = (side[places.to(side.device)] for side, places in zip(vectors, first, strict=True))
+        mined = mine_bitext(source, target, self.k, show_progress_bar=self.show_progress_bar)
         gold = set(zip(numbers[0][:rows].tolist(), numbers[1][:rows].tolist(), strict=True))
         found = score_bitext(mined, gold)
         values = {name: getattr(found, name) for name in ("f1", "precision", "recall", "threshold")}
@@ -76,9 +74,10 @@ class BitextEvaluator(TranslationEvaluator):
         )
 
         def of_samples(counts: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
-            hits, founds, golds = (np.maximum(counts @ of_unit, least) for of_unit, least in ((hit, 0), (got, 1), (true, 1)))
+            hits = counts @ hit
+            founds, golds = (np.maximum(counts @ of_unit, 1) for of_unit in (got, true))
             shares = {"f1": 2 * hits / (founds + golds), "precision": hits / founds, "recall": hits / golds}
-            return {**accuracy.samples.values(counts[:, numbers[0][:rows]]), **shares}
+            return {**of_rows.values(counts[:, numbers[0][:rows]]), **shares}
 
         return Measured({**accuracy.metrics, **values}, "f1", {**accuracy.row, **values}, Samples(units, of_samples))
 

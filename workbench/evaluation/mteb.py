@@ -66,12 +66,7 @@ class MtebModel:
         kind = getattr(prompt_type, "value", prompt_type)
         task, form = getattr(task_metadata, "name", task_name or prompt_name), getattr(task_metadata, "type", None)
         kinds = [kind, *(("document", "passage") if kind in ("document", "passage") else ())] if kind else []
-        names = [
-            name
-            for whole in (task, form)
-            if whole
-            for name in (*(f"{whole}-{kind}" for kind in kinds), whole)
-        ]
+        names = [name for whole in (task, form) if whole for name in (*(f"{whole}-{kind}" for kind in kinds), whole)]
         chosen = next((name for name in (*names, *kinds) if name in self.model.prompts), None)
         known = inspect.signature(self.model.encode).parameters
         options = {name: value for name, value in options.items() if name in known}

@@ -174,7 +174,9 @@ class EmbeddingSimilarityEvaluator(SentenceEvaluator):
         main = self.main_similarity or (names[0] if len(names) == 1 else "max")
 
         def of_samples(counts: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
-            return {f"spearman_{name}": metrics.spearman_of_samples(scores[name], self.scores, counts) for name in names}
+            return {
+                f"spearman_{name}": metrics.spearman_of_samples(scores[name], self.scores, counts) for name in names
+            }
 
         return Measured(values, f"spearman_{main}", row, Samples(len(self.scores), of_samples))
 

@@ -175,7 +175,11 @@ class TranslationEvaluator(SentenceEvaluator):
             print(f"Source {row}: {sides[0][row]}\nNearest: {sides[1][nearest[row]]}\nTrue: {sides[1][row]}\n")
         rates = {"src2trg": float(forth.mean()), "trg2src": float(back.mean())}
         values = {f"{key}_accuracy": rate for key, rate in rates.items()}
-        hits = {"src2trg_accuracy": forth * 1.0, "trg2src_accuracy": back * 1.0, "mean_accuracy": (forth * 1.0 + back) / 2}
+        hits = {
+            "src2trg_accuracy": forth * 1.0,
+            "trg2src_accuracy": back * 1.0,
+            "mean_accuracy": (forth * 1.0 + back) / 2,
+        }
         means = {**values, "mean_accuracy": sum(rates.values()) / 2}
         return Measured(means, "mean_accuracy", rates, Samples.means(hits))
 

@@ -1,17 +1,16 @@
 """Translated sentences of two text files, written to a table: what is held in memory is a few numbers of each line."""
 
-import os
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
 
 from workbench.errors import ColumnsError, DataFormatError
+from workbench.folders import replacing
 from workbench.mining.bitext import mine_bitext
 from workbench.protocols import Embeds
 from workbench.readers import lines_of
@@ -72,23 +71,15 @@ def mine_bitext_files(
         ]
         found = mine_bitext(*sides, k, margin, retrieval, threshold, backend, show_progress_bar=show_progress_bar)
         del sides  # so that every system can remove the files
-    out.parent.mkdir(parents=True, exist_ok=True)
-    fresh = out.with_name(f".{out.name}.{uuid4().hex}")
-    try:
-        with fresh.open("w", encoding="utf-8", newline="\n") as file:
-            file.write("score\tsource\ttarget\n")
-            for pairs in slices(found, _PAIRS):
-                scores, *places = zip(*pairs, strict=True)
-                texts = [
-                    _texts(path, lines[list(rows)])
-                    for path, lines, rows in zip((source, target), kept, places, strict=True)
-                ]
-                file.writelines(f"{score:.6f}\t{a}\t{b}\n" for score, a, b in zip(scores, *texts, strict=True))
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(out)
-    finally:
-        fresh.unlink(missing_ok=True)
+    with replacing(out) as fresh, fresh.open("w", encoding="utf-8", newline="\n") as file:
+        file.write("score\tsource\ttarget\n")
+        for pairs in slices(found, _PAIRS):
+            scores, *places = zip(*pairs, strict=True)
+            texts = [
+                _texts(path, lines[list(rows)])
+                for path, lines, rows in zip((source, target), kept, places, strict=True)
+            ]
+            file.writelines(f"{score:.6f}\t{a}\t{b}\n" for score, a, b in zip(scores, *texts, strict=True))
     return len(found)
 
 
