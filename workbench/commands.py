@@ -44,8 +44,8 @@ def tune(
     for name, form in {"texts_per_second": "{:,.0f}", "speedup": "{:.2f}x", "mean_cosine": "{:.4f}"}.items():
         shown[name] = shown[name].map(form.format)
     _show(shown.assign(spearman=table.spearman.map("{:.4f}".format))[table.note == ""])
-    for row in table[table.note != ""].itertuples():
-        typer.echo(f"{row.backend}, {row.precision}: {row.note}")
+    for row in table[table.note != ""].to_dict("records"):
+        typer.echo(f"{row['backend']}, {row['precision']}: {row['note']}")
     chosen = table[table.recommended]
     typer.echo(f"\n{chosen.code.iloc[0]}" if len(chosen) else "\nNothing is good enough: lower --least.")
 
@@ -73,14 +73,13 @@ def evaluate(
     if json is not None:
         with replacing(json) as fresh:
             table.to_json(fresh, orient="records", indent=2, force_ascii=False)
-    table["shown"] = [_interval(*row) for row in table[["value", "low", "high"]].itertuples(index=False)]
+    table["shown"] = [_interval(*row) for row in table[["value", "low", "high"]].to_numpy()]
     shown = table.pivot_table(index=["data", "metric"], columns="model", values="shown", aggfunc="first", sort=False)
     _show(shown[list(dict.fromkeys(models))].reset_index().rename_axis(columns=None))
-    gaps = table[(table.model != models[0]) & table.difference_low.notna()]
-    for row in gaps.itertuples():
-        gap = _interval(row.difference, row.difference_low, row.difference_high, "+")
-        sure = "" if row.difference_low > 0 or row.difference_high < 0 else ": these data do not tell them apart"
-        typer.echo(f"{row.model} - {models[0]}, {row.data}, {row.metric}: {gap}{sure}")
+    for row in table[(table.model != models[0]) & table.difference_low.notna()].to_dict("records"):
+        gap = [row[name] for name in ("difference", "difference_low", "difference_high")]
+        sure = "" if gap[1] > 0 or gap[2] < 0 else ": these data do not tell them apart"
+        typer.echo(f"{row['model']} - {models[0]}, {row['data']}, {row['metric']}: {_interval(*gap, sign='+')}{sure}")
 
 
 def mine_bitext(
@@ -98,8 +97,9 @@ def mine_bitext(
     from workbench import SentenceTransformer
     from workbench.mining import mine_bitext_files
 
+    both: Any = SentenceTransformer(model)
     options: dict[str, Any] = {"k": k, "margin": margin, "retrieval": retrieval, "backend": backend}
-    found = mine_bitext_files(source, target, out, SentenceTransformer(model), threshold=threshold, **options)
+    found = mine_bitext_files(source, target, out, both, threshold=threshold, **options)
     typer.echo(f"{found:,} pairs are in {out}.")
 
 

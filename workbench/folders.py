@@ -19,7 +19,8 @@ from workbench.errors import ModelFormatError, UnsafeModelError
 
 __all__ = [
     "ADAPTER", "ADAPTER_WEIGHTS", "MAX_JSON_BYTES", "WEIGHTS", "Entry", "check_links", "check_size", "inside",
-    "load_state", "read_entries", "read_json", "replacing", "save_state", "warn_pickle", "write_atomically", "write_json",
+    "load_state", "read_entries", "read_json", "replacing", "save_state", "warn_pickle", "write_atomically",
+    "write_json",
 ]  # fmt: skip
 
 MAX_JSON_BYTES = 32 * 2**20  # configuration files are a few kB; vocabularies in JSON reach some MB

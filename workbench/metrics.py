@@ -237,10 +237,10 @@ def _refuse(bad: _Floats, rule: str) -> None:
 
 
 def _counts(counts: Any, rows: int) -> _Floats:
-    counts = np.asarray(counts, dtype=np.float64)
-    if counts.ndim != 2 or counts.shape[1] != rows or (counts < 0).any():
-        raise ValueError(f"counts have shape {counts.shape}; expected (samples, {rows}), 0 or more.")
-    return counts
+    table: _Floats = np.asarray(counts, dtype=np.float64)
+    if table.ndim != 2 or table.shape[1] != rows or (table < 0).any():
+        raise ValueError(f"counts have shape {table.shape}; expected (samples, {rows}), 0 or more.")
+    return table
 
 
 def _ranks(values: _Floats, counts: _Floats) -> _Floats:

@@ -17,6 +17,7 @@ from typing import Any
 import workbench
 from workbench._optional import require
 from workbench.errors import DataFormatError, WorkbenchError, choose
+from workbench.folders import replacing
 
 __all__ = ["SECTIONS", "Report", "Sections", "guess_languages", "report_batch", "write_report"]
 

@@ -109,7 +109,8 @@ def evaluate(
     options = {"batch_size": batch_size, "show_progress_bar": show_progress_bar}
     evaluators = {kind: _evaluator(kind, path, columns, seed, options) for kind, path in wanted.items()}
     several = isinstance(models, Iterable) and not isinstance(models, (str, SentenceTransformer))
-    rows, first = [], {}  # first: value and draws of the first model, by data and metric
+    rows: list[dict[str, Any]] = []
+    first: dict[tuple[str, str], tuple[float, Any]] = {}  # value and draws of the first model, by data and metric
     for model in models if several else [models]:
         name = str(model) if isinstance(model, (str, Path)) else _name(model)
         model = SentenceTransformer(model) if isinstance(model, (str, Path)) else model
@@ -226,7 +227,7 @@ def read_collection(
         return {text: text for text in asked}, dict(zip(map(str, ids), texts, strict=True)), _relevant(qrels, folder)
     if not (folder / "corpus.jsonl").is_file():
         raise DataFormatError(
-            f"{folder} holds neither corpus.jsonl (with queries.jsonl and qrels/*.tsv) nor corpus.csv (with queries.csv)."
+            f"{folder} holds neither corpus.jsonl (beside queries.jsonl and qrels/*.tsv) nor corpus.csv (queries.csv)."
         )
     sides = []
     for name in ("queries", "corpus"):

@@ -29,10 +29,12 @@ class MtebModel:
     """
 
     def __init__(self, model: str | Path | SentenceTransformer, revision: str | None = None, **options: Any) -> None:
-        given = isinstance(model, SentenceTransformer)
-        self.model: Any = model if given else SentenceTransformer(model, revision=revision, **options)  # type: ignore[arg-type]
+        self.model: Any = model
+        if not isinstance(model, SentenceTransformer):
+            self.model = SentenceTransformer(model, revision=revision, **options)
         card = self.model.model_card_data
-        self.name = (getattr(card, "model_name", None) or "model") if given else str(model)
+        named = str(model) if isinstance(model, (str, Path)) else getattr(card, "model_name", None)
+        self.name = named or "model"
         self.revision = revision
         self.model_card_data = card
 

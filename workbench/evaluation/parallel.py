@@ -165,9 +165,10 @@ class TranslationEvaluator(SentenceEvaluator):
 
     def measure(self, model: Any, output_path: str | Path | None) -> Measured:
         """Search in both directions."""
-        return self._accuracy(*self.embed_columns(model, self.source_sentences, self.target_sentences))
+        return self._accuracy(*self.embed_columns(model, self.source_sentences, self.target_sentences))[0]
 
-    def _accuracy(self, source: Any, target: Any) -> Measured:
+    def _accuracy(self, source: Any, target: Any) -> tuple[Measured, Samples]:
+        """What vectors reach, and its samples of rows."""
         sides = self.source_sentences, self.target_sentences
         nearest, forth = self._found(source, target, sides[1])
         _, back = self._found(target, source, sides[0])
@@ -181,7 +182,8 @@ class TranslationEvaluator(SentenceEvaluator):
             "mean_accuracy": (forth * 1.0 + back) / 2,
         }
         means = {**values, "mean_accuracy": sum(rates.values()) / 2}
-        return Measured(means, "mean_accuracy", rates, Samples.means(hits))
+        samples = Samples.means(hits)
+        return Measured(means, "mean_accuracy", rates, samples), samples
 
     def _found(self, queries: Any, corpus: Any, texts: list[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """The nearest text for each query, and whether it is the query's own."""

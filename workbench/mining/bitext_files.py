@@ -65,12 +65,12 @@ def mine_bitext_files(
     kept = [_first_lines(path) for path in (source, target)]
     options = {"batch_size": batch_size, "show_progress_bar": show_progress_bar}
     with TemporaryDirectory(prefix="workbench-") as scratch:
-        sides = [
+        left, right = [
             _encoded(model, path, lines, Path(scratch) / name, options)
             for path, lines, name in zip((source, target), kept, ("source", "target"), strict=True)
         ]
-        found = mine_bitext(*sides, k, margin, retrieval, threshold, backend, show_progress_bar=show_progress_bar)
-        del sides  # so that every system can remove the files
+        found = mine_bitext(left, right, k, margin, retrieval, threshold, backend, show_progress_bar=show_progress_bar)
+        del left, right  # so that every system can remove the files
     with replacing(out) as fresh, fresh.open("w", encoding="utf-8", newline="\n") as file:
         file.write("score\tsource\ttarget\n")
         for pairs in slices(found, _PAIRS):
