@@ -79,7 +79,7 @@ def evaluate(
     for row in table[(table.model != models[0]) & table.difference_low.notna()].to_dict("records"):
         gap = [row[name] for name in ("difference", "difference_low", "difference_high")]
         sure = "" if gap[1] > 0 or gap[2] < 0 else ": these data do not tell them apart"
-        typer.echo(f"{row['model']} - {models[0]}, {row['data']}, {row['metric']}: {_interval(*gap, sign='+')}{sure}")
+        typer.echo(f"{row['model']} - {models[0]}, {row['data']}, {row['metric']}: {_interval(gap[0], gap[1], gap[2], '+')}{sure}")
 
 
 def mine_bitext(
