@@ -74,12 +74,13 @@ def evaluate(
         with replacing(json) as fresh:
             table.to_json(fresh, orient="records", indent=2, force_ascii=False)
     table["shown"] = [_interval(*row) for row in table[["value", "low", "high"]].to_numpy()]
-    shown = table.pivot_table(index=["data", "metric"], columns="model", values="shown", aggfunc="first", sort=False)
-    _show(shown[list(dict.fromkeys(models))].reset_index().rename_axis(columns=None))
+    wide = table.pivot_table(index=["data", "metric"], columns="model", values="shown", aggfunc="first", sort=False)
+    _show(wide[list(dict.fromkeys(models))].reset_index().rename_axis(columns=None))
     for row in table[(table.model != models[0]) & table.difference_low.notna()].to_dict("records"):
         gap = [row[name] for name in ("difference", "difference_low", "difference_high")]
         sure = "" if gap[1] > 0 or gap[2] < 0 else ": these data do not tell them apart"
-        typer.echo(f"{row['model']} - {models[0]}, {row['data']}, {row['metric']}: {_interval(gap[0], gap[1], gap[2], '+')}{sure}")
+        shown = _interval(gap[0], gap[1], gap[2], "+")
+        typer.echo(f"{row['model']} - {models[0]}, {row['data']}, {row['metric']}: {shown}{sure}")
 
 
 def mine_bitext(

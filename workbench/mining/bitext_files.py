@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from workbench.errors import ColumnsError, DataFormatError
+from workbench.errors import ColumnsError, DataFormatError, choose
 from workbench.folders import replacing
 from workbench.mining.bitext import mine_bitext
+from workbench.mining.neighbours import BACKENDS
 from workbench.protocols import Embeds
 from workbench.readers import lines_of
 from workbench.texts import slices
@@ -61,6 +62,8 @@ def mine_bitext_files(
         ColumnsError: a file holds no sentence.
         ChoiceError: an unknown margin, retrieval or backend.
     """
+    mine_bitext([], [], k, margin, retrieval, threshold, backend)  # raises for what is unknown, before any work
+    choose("backend", backend, BACKENDS)
     source, target, out = Path(source), Path(target), Path(out)
     kept = [_first_lines(path) for path in (source, target)]
     options = {"batch_size": batch_size, "show_progress_bar": show_progress_bar}
