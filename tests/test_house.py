@@ -25,13 +25,15 @@ FLOORS = {
     3: "evaluation losses mining readers store",
     4: "datasets training",
     5: "recipes",
-    6: "__main__ cli distributed report cross_encoder.evaluation cross_encoder.losses cross_encoder.trainer util",
+    6: "__main__ cli commands distributed report scorecard util cross_encoder.evaluation cross_encoder.losses "
+    "cross_encoder.trainer",
     7: "widgets",
 }
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms.split()}
 LINES = {  # of code, blanks, comments and docstrings not counted: a room that grows past its share is too big
-    "clustering": 400, "mining": 800, "projection": 250, "quantization": 400, "search": 2_600, "store": 650,
-    "evaluation": 1_350, "losses": 1_400, "training": 1_700, "datasets": 300, "readers": 220, "recipes": 1_260, "report": 260, "distributed": 660, "registry": 120, "backends": 670, "the rest": 4_700,
+    "clustering": 400, "mining": 850, "projection": 250, "quantization": 400, "search": 2_600, "store": 650,
+    "evaluation": 1_750, "losses": 1_400, "training": 1_700, "datasets": 300, "readers": 220, "recipes": 1_260,
+    "report": 260, "distributed": 660, "registry": 120, "backends": 670, "the rest": 5_050,
 }  # fmt: skip
 LARGEST_FILE = 2**20  # bytes of a tracked file outside workbench/assets
 

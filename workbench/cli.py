@@ -12,7 +12,7 @@ from urllib.parse import quote
 import typer
 from typer.core import TyperGroup
 
-from workbench import __version__
+from workbench import __version__, commands
 from workbench._optional import require
 from workbench.errors import WorkbenchError
 
@@ -216,6 +216,10 @@ def train_starter(
 
     train_bundled(model, data, out, teacher=teacher, quick=quick)
     typer.echo(f"{model} is in {out}; its README.md says how it was made.")
+
+
+for _command in (commands.tune, commands.evaluate, commands.mine_bitext):
+    app.command()(_command)
 
 
 def _show(found: object, what: str, value: str, remedy: str = "") -> None:

@@ -19,7 +19,8 @@ from workbench.errors import ModelFormatError, UnsafeModelError
 
 __all__ = [
     "ADAPTER", "ADAPTER_WEIGHTS", "MAX_JSON_BYTES", "WEIGHTS", "Entry", "check_links", "check_size", "inside",
-    "load_state", "read_entries", "read_json", "save_state", "warn_pickle", "write_atomically", "write_json",
+    "load_state", "read_entries", "read_json", "replacing", "save_state", "warn_pickle", "write_atomically",
+    "write_json",
 ]  # fmt: skip
 
 MAX_JSON_BYTES = 32 * 2**20  # configuration files are a few kB; vocabularies in JSON reach some MB
@@ -192,6 +193,22 @@ def write_atomically(target: str | Path, *, replaced: Collection[str] = ()) -> I
             fresh.replace(target)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+@contextmanager
+def replacing(target: str | Path) -> Iterator[Path]:
+    """Give the path of a fresh file beside the file ``target``, and put it in place when the block ends well.
+
+    The folder is made by need. If the block raises or the process is killed, ``target`` is as it was.
+    """
+    target = Path(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    fresh = target.with_name(f".{target.name}.{uuid4().hex}")
+    try:
+        yield fresh
+        fresh.replace(target)
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def _swap(fresh: Path, target: Path) -> None:

@@ -4,6 +4,9 @@ Rankings are arrays of gains: ``ranked[q, i]`` is how relevant the document is t
 any graded gain; 0 also fills short lists). Beyond the last column nothing was found. Where there is nothing to measure
 (no rows, no queries, a correlation with a constant) the result is NaN; where one class is missing, it is what the
 definitions below leave of it: 0 for AP, F1 and Matthews without positives.
+
+The functions named ``…_of_samples`` compute a metric for many resamplings of the rows at once: ``counts[s, i]`` is how
+often sample s holds row i. They share the formula of the metric itself.
 """
 
 from typing import Any
@@ -12,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 __all__ = [
-    "accuracy_at_k", "average_precision", "best_accuracy", "best_f1", "class_f1", "map_at_k", "matthews", "mrr_at_k",
-    "ndcg_at_k", "pearson", "precision_at_k", "ranked_gains", "recall_at_k", "spearman",
+    "accuracy_at_k", "average_precision", "average_precision_of_samples", "best_accuracy", "best_f1",
+    "best_f1_of_samples", "class_f1", "map_at_k", "matthews", "mrr_at_k", "ndcg_at_k", "pearson", "precision_at_k",
+    "ranked_gains", "recall_at_k", "spearman", "spearman_of_samples", "v_measure",
 ]  # fmt: skip
 
 _Floats = npt.NDArray[Any]
@@ -24,8 +28,7 @@ def pearson(x: Any, y: Any) -> float:
     x, y = (column.astype(np.float64) for column in _columns(x=x, y=y))
     if len(x) < 2 or not all(np.isfinite(column).all() and column.min() < column.max() for column in (x, y)):
         return float("nan")
-    x, y = x - x.mean(), y - y.mean()
-    return float(np.clip((x / np.linalg.norm(x)) @ (y / np.linalg.norm(y)), -1, 1))
+    return float(_correlation(x, y, np.ones(len(x))))
 
 
 def spearman(x: Any, y: Any) -> float:
@@ -34,7 +37,14 @@ def spearman(x: Any, y: Any) -> float:
     The usual number for similarity data sets: it does not ask scores to have the scale of the labels.
     """
     x, y = _columns(x=x, y=y)
-    return pearson(_ranks(x), _ranks(y))
+    return pearson(*(_ranks(column, np.ones(len(column))) for column in (x, y)))
+
+
+def spearman_of_samples(x: Any, y: Any, counts: Any) -> _Floats:
+    """Return ``spearman`` of every sample of the rows, (samples,); ``counts`` is (samples, n)."""
+    x, y = _columns(x=x, y=y)
+    counts = _counts(counts, len(x))
+    return _correlation(_ranks(x, counts), _ranks(y, counts), counts)
 
 
 def average_precision(scores: Any, labels: Any, positives: int | None = None) -> float:
@@ -46,8 +56,13 @@ def average_precision(scores: Any, labels: Any, positives: int | None = None) ->
         positives: how many positives there are in all, where a search did not find every one; None: those in labels.
     """
     _, hits, taken = _cuts(scores, labels, high_is_similar=True)
-    precision = hits[1:] / taken[1:]
-    return float(precision @ np.diff(hits) / max(positives or hits[-1], 1)) if taken[-1] else float("nan")
+    return float(_step_area(hits, taken, positives))
+
+
+def average_precision_of_samples(scores: Any, labels: Any, counts: Any) -> _Floats:
+    """Return ``average_precision`` of every sample of the rows, (samples,); ``counts`` is (samples, n)."""
+    _, hits, taken = _cuts(scores, labels, high_is_similar=True, counts=counts)
+    return _step_area(hits, taken)
 
 
 def best_f1(
@@ -64,10 +79,17 @@ def best_f1(
     thresholds, hits, taken = _cuts(scores, labels, high_is_similar)
     if not hits[-1]:
         return (0.0, 0.0, 0.0, 0.0) if taken[-1] else (float("nan"),) * 4
-    precision, recall = hits[1:] / taken[1:], hits[1:] / (positives or hits[-1])
-    f1 = 2 * precision * recall / np.maximum(precision + recall, np.finfo(float).tiny)
+    f1 = _f1(hits, taken, positives)
     best = int(f1.argmax())
-    return float(f1[best]), float(precision[best]), float(recall[best]), float(thresholds[best + 1])
+    precision, recall = hits[best + 1] / taken[best + 1], hits[best + 1] / (positives or hits[-1])
+    return float(f1[best]), float(precision), float(recall), float(thresholds[best + 1])
+
+
+def best_f1_of_samples(scores: Any, labels: Any, counts: Any, high_is_similar: bool = True) -> _Floats:
+    """Return the best F1 of every sample of the rows, (samples,), each at a threshold of its own; see ``best_f1``."""
+    _, hits, taken = _cuts(scores, labels, high_is_similar, counts)
+    best: _Floats = _f1(hits, taken).max(axis=-1, initial=0)
+    return best
 
 
 def best_accuracy(scores: Any, labels: Any, high_is_similar: bool = True) -> tuple[float, float]:
@@ -103,6 +125,30 @@ def class_f1(predicted: Any, labels: Any) -> tuple[float, float, float]:
     chosen, true = (np.bincount(rows, minlength=size) for rows in (predicted, labels))
     f1 = 2 * right / (chosen + true)  # (classes,)
     return float(f1.mean()), float(right.sum() / len(labels)), float(f1 @ true / len(labels))
+
+
+def v_measure(table: Any) -> Any:
+    """How well clusters and true classes agree: the harmonic mean of homogeneity and completeness.
+
+    2 I(K; C) / (H(K) + H(C)): 1 when both are the same but for their names, 0 when one tells nothing of the other.
+    Rosenberg and Hirschberg, 2007.
+
+    Args:
+        table: (…, clusters, classes) how many rows are in both; a table of each sample gives a number for each.
+    """
+    table = np.asarray(table, dtype=np.float64)
+    total = table.sum(axis=(-2, -1), keepdims=True)
+    share = np.divide(table, total, out=np.zeros_like(table), where=total > 0)
+
+    def entropy(p: _Floats, axes: tuple[int, ...]) -> _Floats:
+        logs: _Floats = np.log(p, out=np.zeros_like(p), where=p > 0)
+        return np.asarray(-(p * logs).sum(axis=axes))
+
+    sides = entropy(share.sum(axis=-1), (-1,)) + entropy(share.sum(axis=-2), (-1,))  # H(K) + H(C)
+    mutual = sides - entropy(share, (-2, -1))
+    values = np.divide(2 * mutual, sides, out=np.ones_like(sides), where=sides > 0).clip(0, 1)
+    values = np.where(total[..., 0, 0] > 0, values, np.nan)
+    return float(values) if values.ndim == 0 else values
 
 
 def ranked_gains(scores: Any, gains: Any, *, average_ties: bool = False) -> _Floats:
@@ -190,28 +236,86 @@ def _refuse(bad: _Floats, rule: str) -> None:
         raise ValueError(f"{rule}; {len(rows)} rows break this, the first of them {rows[:10]}.")
 
 
-def _ranks(values: _Floats) -> _Floats:
-    """Rank 1 for the smallest; equal values share the mean of their ranks."""
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (counts.cumsum() - (counts - 1) / 2)[place]
+def _counts(counts: Any, rows: int) -> _Floats:
+    table: _Floats = np.asarray(counts, dtype=np.float64)
+    if table.ndim != 2 or table.shape[1] != rows or (table < 0).any():
+        raise ValueError(f"counts have shape {table.shape}; expected (samples, {rows}), 0 or more.")
+    return table
 
 
-def _cuts(scores: Any, labels: Any, high_is_similar: bool) -> tuple[_Floats, _Floats, _Floats]:
-    """All ways to cut the sorted rows between different scores: thresholds, positives above, rows above; none first."""
+def _ranks(values: _Floats, counts: _Floats) -> _Floats:
+    """Rank 1 for the smallest, where row i stands counts[…, i] times; equal values share the mean of their ranks."""
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    new = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))  # where each distinct value begins
+    if not len(values):
+        return counts
+    sizes = np.add.reduceat(counts[..., order], new, axis=-1)  # (…, distinct values)
+    ranks = sizes.cumsum(axis=-1) - (sizes - 1) / 2
+    place = np.empty(len(values), np.intp)
+    place[order] = np.repeat(np.arange(len(new)), np.diff(np.append(new, len(values))))
+    found: _Floats = ranks[..., place]
+    return found
+
+
+def _correlation(x: _Floats, y: _Floats, counts: _Floats) -> _Floats:
+    """Pearson's correlation of the rows, each taken counts[…, i] times; NaN with a constant."""
+    units = []
+    with np.errstate(invalid="ignore", divide="ignore"):
+        for side in (x, y):
+            centred = side - (counts * side).sum(axis=-1, keepdims=True) / counts.sum(axis=-1, keepdims=True)
+            scaled = centred * np.sqrt(counts)
+            size = np.linalg.norm(scaled, axis=-1, keepdims=True)
+            least = 1e-13 * np.abs(side).max(axis=-1, keepdims=True, initial=0)  # what rounding leaves of a constant
+            units.append(scaled / np.where(size > least, size, np.nan))
+        return np.asarray((units[0] * units[1]).sum(axis=-1)).clip(-1, 1)
+
+
+def _step_area(hits: _Floats, taken: _Floats, positives: int | None = None) -> _Floats:
+    """The area under precision and recall at all cuts, (…,); NaN without rows."""
+    area = (_share(hits[..., 1:], taken[..., 1:]) * np.diff(hits, axis=-1)).sum(axis=-1)
+    found: _Floats = np.where(taken[..., -1] > 0, area / np.maximum(positives or hits[..., -1], 1), np.nan)
+    return found
+
+
+def _f1(hits: _Floats, taken: _Floats, positives: int | None = None) -> _Floats:
+    """F1 at each cut, (…, cuts): 2 hits / (taken + positives), the harmonic mean of precision and recall."""
+    true = np.asarray(positives or hits[..., -1:])
+    return 2 * _share(hits[..., 1:], taken[..., 1:] + true)
+
+
+def _share(part: _Floats, whole: _Floats) -> _Floats:
+    """Part of whole, 0 where the whole is 0."""
+    return np.divide(part, whole, out=np.zeros(np.broadcast_shapes(part.shape, whole.shape)), where=whole > 0)
+
+
+def _cuts(scores: Any, labels: Any, high_is_similar: bool, counts: Any = None) -> tuple[_Floats, _Floats, _Floats]:
+    """All ways to cut the sorted rows between different scores: thresholds, positives above, rows above; none first.
+
+    With counts, (samples, n), positives and rows are (samples, cuts).
+    """
     scores, labels = _scored(scores, labels)
+    weights = np.ones(len(scores)) if counts is None else _counts(counts, len(scores))
     if not len(scores):
-        return np.zeros(1), np.zeros(1), np.zeros(1)
+        nothing = np.zeros((*weights.shape[:-1], 1))
+        return np.zeros(1), nothing, nothing
     sign = 1 if high_is_similar else -1
     order = np.argsort(-sign * scores, kind="stable")
-    scores, labels = sign * scores[order], labels[order].astype(np.float64)
+    scores, weights = sign * scores[order], weights[..., order]
+    positive = weights * labels[order]
     inner = np.flatnonzero(scores[1:] != scores[:-1])  # the last row above each cut
     above, below = scores[inner], scores[inner + 1]
     with np.errstate(invalid="ignore"):
         middle = (above + below) / 2
     middle = np.where(middle > below, middle, above)  # neighbours in floating point have nothing between them
     thresholds = np.concatenate([np.nextafter(scores[:1], np.inf), middle, scores[-1:]])
-    taken = np.concatenate([[0], inner + 1, [len(scores)]])
-    return sign * thresholds, np.concatenate([[0], labels.cumsum()])[taken], taken.astype(np.float64)
+    above_cut = np.concatenate([inner, [len(scores) - 1]])
+    hits, taken = (_from_zero(side.cumsum(axis=-1)[..., above_cut]) for side in (positive, weights))
+    return sign * thresholds, hits, taken
+
+
+def _from_zero(values: _Floats) -> _Floats:
+    return np.concatenate([np.zeros((*values.shape[:-1], 1)), values], axis=-1)
 
 
 def _top(ranked: Any, k: int) -> _Floats:

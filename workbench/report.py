@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import workbench
 from workbench._optional import require
 from workbench.errors import DataFormatError, WorkbenchError, choose
+from workbench.folders import replacing
 
 __all__ = ["SECTIONS", "Report", "Sections", "guess_languages", "report_batch", "write_report"]
 
@@ -254,12 +254,8 @@ def _stamped(path: Path) -> str | None:
 
 def _write(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
-    fresh = path.with_name(f".{path.name}.{uuid4().hex}")
-    try:
+    with replacing(path) as fresh:
         fresh.write_text(text, encoding="utf-8")
-        fresh.replace(path)
-    finally:
-        fresh.unlink(missing_ok=True)
 
 
 def _page(notebook: Any, title: str, stamp: str) -> str:

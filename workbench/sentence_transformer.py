@@ -123,6 +123,7 @@ class SentenceTransformer(nn.Sequential, Parallel, Adaptable):
         if (similarity := similarity_fn_name or config.similarity_fn_name) is not None:
             self.similarity_fn_name = str(similarity)
         self.backend = backend
+        self.token_budget: int | None = None  # tokens in a batch; None: what fits the device as a rule
         self.model_card_data = model_card_data or SentenceTransformerModelCardData()
         if folder is not None:
             self.model_card_data.came_from(folder)
@@ -160,7 +161,8 @@ class SentenceTransformer(nn.Sequential, Parallel, Adaptable):
                 read as it is encoded, so that with ``out`` neither texts nor vectors need to fit in memory.
             prompt_name: the name of one of ``prompts`` to put before every text.
             prompt: the prompt itself; wins over ``prompt_name``.
-            batch_size: rows in a batch. None (the default) fills batches by tokens, which is faster.
+            batch_size: rows in a batch. None (the default) fills batches by tokens, which is faster; ``token_budget``
+                of the model says by how many, and ``workbench.evaluation.tune`` finds it.
             show_progress_bar: None shows one in interactive use; see ``workbench.show_progress``.
             output_value: "sentence_embedding"; "token_embeddings" for a list of (tokens, dim) tensors; None for a list
                 of dicts with everything the model gives.
@@ -324,7 +326,7 @@ class SentenceTransformer(nn.Sequential, Parallel, Adaptable):
                 collate,
                 self.forward,
                 bar=bar,
-                budget=token_budget(device),
+                budget=self.token_budget or token_budget(device),
                 batch_size=options.batch_size,
                 padded=getattr(first, "padded", True),
             )

@@ -4,13 +4,14 @@ from workbench._lazy import lazy
 from workbench.similarity import SimilarityFunction
 
 __all__ = [
-    "BinaryClassificationEvaluator", "CEBinaryAccuracyEvaluator", "CEBinaryClassificationEvaluator",
+    "BinaryClassificationEvaluator", "BitextEvaluator", "CEBinaryAccuracyEvaluator", "CEBinaryClassificationEvaluator",
     "CECorrelationEvaluator", "CEF1Evaluator", "CERerankingEvaluator", "CESoftmaxAccuracyEvaluator",
+    "ClusteringEvaluator",
     "CrossEncoderClassificationEvaluator", "CrossEncoderCorrelationEvaluator", "CrossEncoderNanoBEIREvaluator",
     "CrossEncoderRerankingEvaluator", "EmbeddingSimilarityEvaluator", "InformationRetrievalEvaluator",
-    "LabelAccuracyEvaluator", "MSEEvaluator", "MSEEvaluatorFromDataFrame", "NanoBEIREvaluator",
+    "LabelAccuracyEvaluator", "MSEEvaluator", "MSEEvaluatorFromDataFrame", "MtebModel", "NanoBEIREvaluator",
     "ParaphraseMiningEvaluator", "RerankingEvaluator", "SentenceEvaluator", "SequentialEvaluator",
-    "SimilarityFunction", "TranslationEvaluator", "TripletEvaluator",
+    "SimilarityFunction", "TranslationEvaluator", "TripletEvaluator", "tune",
 ]  # fmt: skip
 
 _HOMES = {
@@ -21,10 +22,14 @@ _HOMES = {
     ),
     **dict.fromkeys(["MSEEvaluator", "MSEEvaluatorFromDataFrame", "TranslationEvaluator"], "parallel"),
     **dict.fromkeys([name for name in __all__ if name.startswith("C")], "cross_encoder"),
+    "BitextEvaluator": "bitext",
+    "ClusteringEvaluator": "clusters",
     "InformationRetrievalEvaluator": "retrieval",
+    "MtebModel": "mteb",
     "NanoBEIREvaluator": "nano_beir",
     "ParaphraseMiningEvaluator": "paraphrases",
     "RerankingEvaluator": "reranking",
+    "tune": "tuning",
 }
 
 __getattr__, __dir__ = lazy(__name__, _HOMES)

@@ -4,26 +4,47 @@ import csv
 import io
 import logging
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
-from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
 from workbench.errors import ColumnsError
+from workbench.folders import replacing
 from workbench.similarity import SimilarityFunction
 from workbench.texts import as_texts
 
 __all__ = [
-    "Measured", "SentenceEvaluator", "SequentialEvaluator", "append_row", "as_labels", "as_rows",
+    "Measured", "Samples", "SentenceEvaluator", "SequentialEvaluator", "append_row", "as_labels", "as_rows",
     "checked_names", "positive_sizes", "same_length",
 ]  # fmt: skip
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """How metrics change when the data change: what is drawn again, and the metrics of many draws at once.
+
+    ``values(counts)`` takes how often each draw holds each row, (draws, rows), and gives (draws,) numbers by metric.
+    """
+
+    rows: int
+    values: Callable[[npt.NDArray[Any]], dict[str, npt.NDArray[Any]]]
+
+    @staticmethod
+    def means(values: Mapping[str, npt.NDArray[Any]]) -> "Samples":
+        """Return samples of metrics that are means over the rows; ``values`` gives those of each row, (rows,)."""
+
+        def of_counts(counts: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
+            drawn = np.where(counts.any(axis=1), counts.sum(axis=1), np.nan)
+            return {key: counts @ one / drawn for key, one in values.items()}
+
+        return Samples(len(next(iter(values.values()))), of_counts)
 
 
 @dataclass(frozen=True)
@@ -33,6 +54,7 @@ class Measured:
     metrics: dict[str, float]
     primary: str  # the metric by which models are compared
     row: dict[str, float]  # the line of the CSV file: values by column
+    samples: Samples | None = None  # for confidence intervals; made when they are asked for
 
 
 class SentenceEvaluator:
@@ -191,18 +213,13 @@ class SequentialEvaluator(SentenceEvaluator):
 
 def append_row(path: Path, row: dict[str, Any], line_end: str = "\r\n") -> None:
     """Add a line to a CSV file, or begin it with a header; killed meanwhile or on a full disk, it stays as it was."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator=line_end)
     if not (old := path.read_bytes() if path.is_file() else b""):
         writer.writerow(row.keys())
     writer.writerow(row.values())
-    fresh = path.with_name(f".{path.name}.{uuid4().hex}")
-    try:
+    with replacing(path) as fresh:
         fresh.write_bytes(old + text.getvalue().encode())
-        fresh.replace(path)
-    finally:
-        fresh.unlink(missing_ok=True)
 
 
 def as_rows(name: str, values: Any) -> list[Any]:

@@ -14,6 +14,7 @@ from workbench.encoding import Precision
 from workbench.errors import ColumnsError, choose
 from workbench.evaluation.base import (
     Measured,
+    Samples,
     SentenceEvaluator,
     as_labels,
     as_rows,
@@ -78,13 +79,24 @@ class BinaryClassificationEvaluator(SentenceEvaluator):
         """Measure each similarity function."""
         names = _names(self.similarity_fn_names, model)
         sides = self.embed_columns(model, self.sentences1, self.sentences2)
-        found = {name: self._threshold_metrics(_scores(name, *sides), name not in _DISTANCES) for name in names}
+        scores = {name: _scores(name, *sides) for name in names}
+        found = {name: self._threshold_metrics(scores[name], name not in _DISTANCES) for name in names}
         values = {f"{name}_{key}": value for name in names for key, value in found[name].items()}
         order = ("accuracy", "accuracy_threshold", "f1", "precision", "recall", "f1_threshold", "ap", "mcc")
         row = {f"{name}_{key}": found[name][key] for name in names for key in order}
         if len(names) > 1:
             values |= {f"max_{key}": max(found[name][key] for name in names) for key in found[names[0]]}
-        return Measured(values, f"{names[0] if len(names) == 1 else 'max'}_ap", row)
+
+        def of_samples(counts: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
+            functions = {"f1": metrics.best_f1_of_samples, "ap": metrics.average_precision_of_samples}
+            return {
+                f"{name}_{key}": function(scores[name], self.labels, counts)
+                for name in names
+                for key, function in functions.items()
+            }
+
+        primary = f"{names[0] if len(names) == 1 else 'max'}_ap"
+        return Measured(values, primary, row, Samples(len(self.labels), of_samples))
 
     def _threshold_metrics(self, scores: npt.NDArray[Any], high_is_similar: bool) -> dict[str, float]:
         judged = scores if high_is_similar else -scores  # thresholds of distances are distances
@@ -151,16 +163,22 @@ class EmbeddingSimilarityEvaluator(SentenceEvaluator):
         columns = self.embed_columns(model, self.sentences1, self.sentences2, **how)
         sides = [_unpacked(column, self.precision) for column in columns]
         names, values = _names(self.similarity_fn_names, model), {}
+        scores = {name: _scores(name, *sides) for name in names}
         for name in names:
-            scores = _scores(name, *sides)
-            values[f"pearson_{name}"] = metrics.pearson(scores, self.scores)
-            values[f"spearman_{name}"] = metrics.spearman(scores, self.scores)
+            values[f"pearson_{name}"] = metrics.pearson(scores[name], self.scores)
+            values[f"spearman_{name}"] = metrics.spearman(scores[name], self.scores)
         kinds = ("pearson", "spearman")
         row = {f"{name}_{kind}": values[f"{kind}_{name}"] for name in names for kind in kinds}
         if len(names) > 1:
             values |= {f"{kind}_max": max(values[f"{kind}_{name}"] for name in names) for kind in kinds}
         main = self.main_similarity or (names[0] if len(names) == 1 else "max")
-        return Measured(values, f"spearman_{main}", row)
+
+        def of_samples(counts: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
+            return {
+                f"spearman_{name}": metrics.spearman_of_samples(scores[name], self.scores, counts) for name in names
+            }
+
+        return Measured(values, f"spearman_{main}", row, Samples(len(self.scores), of_samples))
 
 
 def _unpacked(vectors: Any, precision: str | None) -> Any:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from workbench.errors import ColumnsError
-from workbench.evaluation.base import Measured, SentenceEvaluator, as_rows, same_length
+from workbench.evaluation.base import Measured, Samples, SentenceEvaluator, as_rows, same_length
 from workbench.search.topk import top_k
 from workbench.texts import unique
 from workbench.vectors import blocks
@@ -165,15 +165,25 @@ class TranslationEvaluator(SentenceEvaluator):
 
     def measure(self, model: Any, output_path: str | Path | None) -> Measured:
         """Search in both directions."""
+        return self._accuracy(*self.embed_columns(model, self.source_sentences, self.target_sentences))[0]
+
+    def _accuracy(self, source: Any, target: Any) -> tuple[Measured, Samples]:
+        """What vectors reach, and its samples of rows."""
         sides = self.source_sentences, self.target_sentences
-        source, target = self.embed_columns(model, *sides)
         nearest, forth = self._found(source, target, sides[1])
         _, back = self._found(target, source, sides[0])
         for row in np.flatnonzero(~forth) if self.print_wrong_matches else ():
             print(f"Source {row}: {sides[0][row]}\nNearest: {sides[1][nearest[row]]}\nTrue: {sides[1][row]}\n")
         rates = {"src2trg": float(forth.mean()), "trg2src": float(back.mean())}
         values = {f"{key}_accuracy": rate for key, rate in rates.items()}
-        return Measured({**values, "mean_accuracy": sum(rates.values()) / 2}, "mean_accuracy", rates)
+        hits = {
+            "src2trg_accuracy": forth * 1.0,
+            "trg2src_accuracy": back * 1.0,
+            "mean_accuracy": (forth * 1.0 + back) / 2,
+        }
+        means = {**values, "mean_accuracy": sum(rates.values()) / 2}
+        samples = Samples.means(hits)
+        return Measured(means, "mean_accuracy", rates, samples), samples
 
     def _found(self, queries: Any, corpus: Any, texts: list[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """The nearest text for each query, and whether it is the query's own."""

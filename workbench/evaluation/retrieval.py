@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from workbench import metrics
 from workbench.errors import ColumnsError
-from workbench.evaluation.base import Measured, SentenceEvaluator, as_rows, positive_sizes
+from workbench.evaluation.base import Measured, Samples, SentenceEvaluator, as_rows, positive_sizes
 from workbench.search.topk import best_first, top_k
 from workbench.similarity import (
     SimilarityFunction,
@@ -167,7 +168,10 @@ class InformationRetrievalEvaluator(SentenceEvaluator):
             found = self._judge(ids)
             values |= {f"{name}_{key}": value for key, value in found.items()}
             row |= {f"{name}-{_TITLES[kind]}@{k}": found[f"{kind}@{k}"] for kind, ks in kinds for k in ks}
-        return Measured(values, self.primary_of(values, list(rankings)), row)
+
+        of_queries = cache(lambda: self._of_queries({name: ids for name, (_, ids) in rankings.items()}))
+        samples = Samples(len(self.queries), lambda counts: Samples.means(of_queries()).values(counts))
+        return Measured(values, self.primary_of(values, list(rankings)), row, samples)
 
     def primary_of(self, values: Mapping[str, float], names: Sequence[str]) -> str:
         """The metric to compare models by: NDCG at its largest k, of the main score function or the best."""
@@ -214,12 +218,12 @@ class InformationRetrievalEvaluator(SentenceEvaluator):
             raise ColumnsError(f"{name} have {len(matrix)} rows; this evaluator has {rows} texts there.")
         return truncate_embeddings(matrix, self.truncate_dim)
 
-    def _judge(self, ids: Tensor) -> dict[str, float]:
-        """The metrics of one ranking."""
+    def _judge(self, ids: Tensor, first: int = 0) -> dict[str, float]:
+        """The metrics of one ranking, of all queries or of some that follow each other from ``first``."""
         found: npt.NDArray[Any] = ids.cpu().numpy()  # (queries, k) positions in the corpus, -1 for none
-        pairs = np.arange(len(found))[:, None] * len(self.corpus) + found
+        pairs = np.arange(first, first + len(found))[:, None] * len(self.corpus) + found
         place = np.searchsorted(self._wanted, pairs).clip(max=len(self._wanted) - 1)
-        ranked, relevant = (found >= 0) & (self._wanted[place] == pairs), self._relevant
+        ranked, relevant = (found >= 0) & (self._wanted[place] == pairs), self._relevant[first : first + len(found)]
         return {
             **{f"accuracy@{k}": metrics.accuracy_at_k(ranked, k) for k in self.accuracy_at_k},
             **{f"precision@{k}": metrics.precision_at_k(ranked, k) for k in self.precision_recall_at_k},
@@ -228,6 +232,14 @@ class InformationRetrievalEvaluator(SentenceEvaluator):
             **{f"mrr@{k}": metrics.mrr_at_k(ranked, k) for k in self.mrr_at_k},
             **{f"map@{k}": metrics.map_at_k(ranked, relevant, k) for k in self.map_at_k},
         }
+
+    def _of_queries(self, rankings: dict[str, Tensor]) -> dict[str, npt.NDArray[Any]]:
+        """Each metric of each query by itself: (queries,)."""
+        found: dict[str, npt.NDArray[Any]] = {}
+        for name, ids in rankings.items():
+            rows = [self._judge(ids[row : row + 1], row) for row in range(len(ids))]
+            found |= {f"{name}_{key}": np.array([one[key] for one in rows]) for key in rows[0]}
+        return found
 
     def _write_predictions(self, path: Path, scores: Tensor, ids: Tensor) -> None:
         """Write what was found, one JSON line for each query."""
