@@ -35,7 +35,7 @@ def png(array=RED):
 
 
 def bomb(side):
-    """A PNG of a few bytes that says it has side × side pixels."""
+    """A PNG of a few bytes that says it has side by side pixels."""
     head = b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
     chunk = struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head))
     return b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 0) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))
@@ -78,13 +78,21 @@ def sends(content, code=200, **headers):
 
 def test_a_file_an_array_and_an_image_give_the_same_pixels(tmp_path):
     (tmp_path / "red.png").write_bytes(png())
-    for source in (tmp_path / "red.png", RED, Image.fromarray(RED), np.dstack([RED, RED[:, :, 0]])):
+    for source in (tmp_path / "red.png", RED, Image.fromarray(RED), np.dstack([RED, 0 * RED[:, :, 0] + 255])):
         image = open_image(source)
         assert image.mode == "RGB"
         np.testing.assert_array_equal(np.asarray(image), RED)
     grey = open_image(RED[:, :, 0])
     np.testing.assert_array_equal(np.asarray(grey), np.dstack([RED[:, :, 0]] * 3))
     np.testing.assert_array_equal(np.asarray(open_image(RED[:, :, :1])), np.asarray(grey))
+
+
+def test_what_is_transparent_is_white(tmp_path):
+    clear = Image.new("P", (4, 4), 1)
+    clear.putpalette([255, 0, 0, 0, 0, 255])
+    clear.save(tmp_path / "clear.gif", transparency=1)
+    for source in (tmp_path / "clear.gif", np.zeros((4, 4, 4), np.uint8)):
+        assert (np.asarray(open_image(source)) == 255).all()
 
 
 def test_a_photograph_is_turned_as_its_camera_was_held(tmp_path):
@@ -190,7 +198,7 @@ def test_a_server_that_is_silent_or_drips_is_given_up_in_time():
     with server(answer) as home:
         for path in ("/silent", "/drips"):
             start = time.monotonic()
-            with pytest.raises(ImageError, match="could not be downloaded: .*(timed out|took more than 0.3 s)"):
+            with pytest.raises(ImageError, match=r"could not be downloaded: .*(timed out|took more than 0\.3 s)"):
                 download_image(home + path, timeout=0.3)
             assert time.monotonic() - start < 5
         done.set()

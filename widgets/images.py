@@ -62,7 +62,7 @@ class _Seen:
     def caption(self) -> str:
         """Return how to read the grid."""
         return (
-            f"The {len(self.hits)} of {count(len(self.files))} pictures that are nearest to the query, best first, with "
+            f"The {len(self.hits)} of {count(len(self.files))} pictures nearest to the query, best first, with "
             "their cosines. The model saw the pictures alone: captions are only shown. Something is always nearest, "
             "so compare the scores with those of a query that fits nothing."
         )

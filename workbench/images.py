@@ -22,7 +22,7 @@ _CHUNK = 2**16
 
 
 def open_image(source: Any) -> Any:
-    """Return ``source`` as a ``PIL.Image.Image`` in RGB.
+    """Return ``source`` as a ``PIL.Image.Image`` in RGB, on white where it is transparent.
 
     Args:
         source: a ``PIL.Image.Image``; the ``Path`` of a file, of which the first frame is taken, turned as its EXIF
@@ -36,7 +36,7 @@ def open_image(source: Any) -> Any:
     image_type = require("PIL.Image", extra="lab").Image
     if isinstance(source, image_type):
         with _reading(source, "The image"):
-            return source.convert("RGB")
+            return _on_white(source)
     if isinstance(source, PurePath):
         return _decoded(source, source, str(source))
     if isinstance(source, np.ndarray):
@@ -111,7 +111,16 @@ def _decoded(file: Any, source: Any, name: str) -> Any:
     open_file = require("PIL.Image", extra="lab").open
     transpose = require("PIL.ImageOps", extra="lab").exif_transpose
     with _reading(source, name), open_file(file, formats=FORMATS) as image:
-        return transpose(image).convert("RGB")
+        return _on_white(transpose(image))
+
+
+def _on_white(image: Any) -> Any:
+    """The image in RGB; where one can see through it, one sees white, as transformers has it."""
+    if "A" not in image.getbands() and "transparency" not in image.info:
+        return image.convert("RGB")
+    white = require("PIL.Image", extra="lab").new("RGBA", image.size, "white")
+    white.alpha_composite(image.convert("RGBA"))
+    return white.convert("RGB")
 
 
 @contextmanager
@@ -125,7 +134,6 @@ def _reading(source: Any, name: str) -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pil.DecompressionBombWarning)
-            warnings.filterwarnings("ignore", "Palette images with Transparency")  # which is dropped, as is any other
             yield
     except (pil.DecompressionBombError, pil.DecompressionBombWarning) as error:
         limit = f"{pil.MAX_IMAGE_PIXELS:,}"
@@ -150,4 +158,4 @@ def _from_array(array: Any) -> Any:
         )
     if pil.MAX_IMAGE_PIXELS and values.shape[0] * values.shape[1] > pil.MAX_IMAGE_PIXELS:
         raise ImageError(f"An array of shape {array.shape} has more than {pil.MAX_IMAGE_PIXELS:,} pixels.", array)
-    return pil.fromarray(values).convert("RGB")
+    return _on_white(pil.fromarray(values))

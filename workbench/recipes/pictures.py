@@ -44,7 +44,7 @@ def train_clip(
     layers: int = 1,
     steps: int = 150,
     learning_rate: float = 1e-3,
-    forget: float = 0.2,
+    forget: float = 0.5,
     jitter: float = 0.15,
     seed: int = 0,
 ) -> SentenceTransformer:
@@ -84,16 +84,14 @@ def train_clip(
         images = block.tokenize(list(pictures))["pixel_values"]  # (pairs, 3, pixels, pixels)
     words = block.tokenize(captions)
     words["image_text_info"] = [1] * len(captions)
-    ids = words["input_ids"]  # (pairs, tokens)
     decayed = [[one for one in block.parameters() if (one.ndim > 1) == matrix] for matrix in (True, False)]
     groups = [{"params": one, "weight_decay": decay} for one, decay in zip(decayed, (0.1, 0.0), strict=True)]
     optimizer = torch.optim.AdamW(groups, lr=learning_rate)
     rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps, pct_start=0.1)
     with torch.enable_grad(), _one_thread(), track(steps, unit="steps", desc="Training") as bar:
         for _ in range(steps):
-            left_out = torch.from_numpy(draw.random(ids.shape) < forget) & (ids >= len(_SPECIAL))
             seen = block({"pixel_values": _moved(images, draw, jitter), "image_text_info": [0] * len(images)})
-            read = block({**words, "input_ids": ids.masked_fill(left_out, _SPECIAL.index("<unk>"))})
+            read = block({**words, **_shortened(words["input_ids"], draw, forget)})
             loss = loss_of.compute([side["sentence_embedding"] for side in (seen, read)], None)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
@@ -148,6 +146,14 @@ def _moved(images: Tensor, draw: np.random.Generator, jitter: float) -> Tensor:
     maps[:, :, 2] = torch.from_numpy(draw.uniform(-jitter, jitter, (len(images), 2)))
     grid = affine_grid(maps, list(images.shape), align_corners=False)
     return grid_sample(images, grid, padding_mode="border", align_corners=False)
+
+
+def _shortened(ids: Tensor, draw: np.random.Generator, forget: float) -> dict[str, Tensor]:
+    """The texts (n, tokens) without a share of their words, so that a label of one word is nothing new."""
+    left_out = torch.from_numpy(draw.random(ids.shape) < forget) & (ids >= len(_SPECIAL))
+    order = left_out.int().argsort(dim=1, stable=True)  # what stays moves up
+    short = ids.masked_fill(left_out, _SPECIAL.index("<pad>")).gather(1, order)
+    return {"input_ids": short, "attention_mask": (short != _SPECIAL.index("<pad>")).long()}
 
 
 def _random_clip(captions: list[str], pixels: int, patch: int, width: int, layers: int) -> CLIPModel:
