@@ -33,7 +33,7 @@ RERANK = {"query": "E04 Brio", "known": "coffee-03", "candidates": 5}
 MINING = {"margin": "distance", "negatives": 1, "relative_margin": 0.1}
 GROUPS = {"data": "data/questions.csv", "rows": 200, "clusters": 6, "projection": "pca", "query": "seed in the garden"}
 FEWER = {"k": 5, "recall": 0.9, "rescore_multiplier": 2}
-PICTURES = {"held": 12, "query": "a house at night", "labels": ["boat", "tree"], "clusters": 5, "seed": 1}
+PICTURES = {"held": 12, "query": "a house at night", "labels": ["boat", "tree"], "clusters": 5, "rounds": 1, "seed": 1}
 REPORT = {"data": "faq", "text": "answer", "queries": "faq_queries", "sections": ["facts", "search"]}
 ALIKE = {"alike": 3.0, "messages": "questions", "column": "text", "label": "subject", "question": "a late train"}
 CODE = {"query": "E04 Brio", "known": "coffee-03", "candidates": 5}
@@ -267,7 +267,9 @@ def test_fewer_bytes_find_less_and_scoring_again_wins_back(execute):
 def test_a_small_clip_finds_pictures_copies_and_classes(execute):
     cells, results, _ = execute("10_images.ipynb", {})
     assert results["known found first"] > 0.7
-    assert results["mean rank of new"] < 6.5, "8.5 by chance"
+    assert results["held back"] == 48
+    assert results["mean place of new"] < 0.5 - 4 * 0.3 / 48**0.5, "0.5 by chance, with a deviation of 0.3 for each"
+    assert results["new found first"] > 0.15, "0.06 by chance"
     assert any("car" in caption for caption in results["found"][:2])
     assert results["copies found"] == 3
     assert results["zero-shot"]["right"] > 0.6 * results["zero-shot"]["of"]
@@ -277,7 +279,8 @@ def test_a_small_clip_finds_pictures_copies_and_classes(execute):
 
 def test_pictures_follow_other_parameters(execute):
     _, results, _ = execute("10_images.ipynb", PICTURES)
-    assert results["mean rank of new"] < 6.5, "6.5 by chance"
+    assert results["held back"] == 12
+    assert results["mean place of new"] < 0.5
     assert results["clusters"] == 5
     assert any("night" in caption or "house" in caption for caption in results["found"])
 
