@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 
 # A room imports only from its own floor and those below. CONTRIBUTING.md shows the same table.
 FLOORS = {
-    0: "_lazy _optional devices errors folders hub metrics processes progress protocols similarity texts tokens "
+    0: "_lazy _optional devices errors folders hub images metrics processes progress protocols similarity texts tokens "
     "vectors",
     1: "backends clustering models projection quantization search",
     2: "cross_encoder encoding model_card persist batching pool registry sentence_transformer",

@@ -33,6 +33,7 @@ RERANK = {"query": "E04 Brio", "known": "coffee-03", "candidates": 5}
 MINING = {"margin": "distance", "negatives": 1, "relative_margin": 0.1}
 GROUPS = {"data": "data/questions.csv", "rows": 200, "clusters": 6, "projection": "pca", "query": "seed in the garden"}
 FEWER = {"k": 5, "recall": 0.9, "rescore_multiplier": 2}
+PICTURES = {"held": 12, "query": "a house at night", "labels": ["boat", "tree"], "clusters": 5, "rounds": 1, "seed": 1}
 REPORT = {"data": "faq", "text": "answer", "queries": "faq_queries", "sections": ["facts", "search"]}
 ALIKE = {"alike": 3.0, "messages": "questions", "column": "text", "label": "subject", "question": "a late train"}
 CODE = {"query": "E04 Brio", "known": "coffee-03", "candidates": 5}
@@ -47,6 +48,7 @@ RUNS = {
     "06_mining.ipynb": {"its own": {}, "others": MINING},
     "07_explore_clusters.ipynb": {"its own": {}, "others": GROUPS},
     "08_quantization.ipynb": {"its own": {}, "others": FEWER},
+    "10_images.ipynb": {"its own": {}, "others": PICTURES},
     "explorer_app.ipynb": {"its own": {}, "others": {"data": "faq", "text": "question", "colour": "", "rows": 100}},
     "report.ipynb": {"its own": {}, "others": REPORT},
     "workshop/1_similarity_solution.ipynb": {"its own": {}, "others": ALIKE},
@@ -260,6 +262,27 @@ def test_fewer_bytes_find_less_and_scoring_again_wins_back(execute):
     assert recall[f"binary {dim}"] < recall[f"binary {dim} re-scored"] <= 1
     assert recall[f"int8 {dim}"] > 0.9
     assert results["best"][3] < 4 * dim
+
+
+def test_a_small_clip_finds_pictures_copies_and_classes(execute):
+    cells, results, _ = execute("10_images.ipynb", {})
+    assert results["known found first"] > 0.7
+    assert results["held back"] == 48
+    assert results["mean place of new"] < 0.5 - 4 * 0.3 / 48**0.5, "0.5 by chance, with a deviation of 0.3 for each"
+    assert results["new found first"] > 0.15, "0.06 by chance"
+    assert any("car" in caption for caption in results["found"][:2])
+    assert results["copies found"] == 3
+    assert results["zero-shot"]["right"] > 0.6 * results["zero-shot"]["of"]
+    assert "application/vnd.jupyter.widget-view+json" in cells["panel"].outputs[-1]["data"]
+    assert "3 of 3 copies found" in printed(cells["duplicates"])
+
+
+def test_pictures_follow_other_parameters(execute):
+    _, results, _ = execute("10_images.ipynb", PICTURES)
+    assert results["held back"] == 12
+    assert results["mean place of new"] < 0.5
+    assert results["clusters"] == 5
+    assert any("night" in caption or "house" in caption for caption in results["found"])
 
 
 def test_a_report_knows_the_facts_of_its_texts_and_makes_only_the_sections_that_are_wanted(execute):

@@ -9,6 +9,7 @@ WorkbenchError
 │   └── UnsafeModelError                ... that asks to run code or to read outside itself
 ├── VectorError          (ValueError)   vectors that cannot be used: names their rows, or both numbers of dimensions
 ├── DataFormatError      (ValueError)   a saved index, store or table that is damaged or not one of ours
+├── ImageError           (ValueError)   a picture that cannot be used: names its row, and its file
 ├── ColumnsError         (ValueError)   a data set does not fit a loss or an evaluator: says which columns would
 ├── TrainingError        (RuntimeError) training had to stop: says at which step, on which rows, and what to do
 ├── ServiceError         (RuntimeError) a search server does not answer or refuses: says what was done until then
@@ -20,7 +21,7 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 __all__ = [
-    "Cancelled", "ChoiceError", "ColumnsError", "DataFormatError", "DependencyError", "ModelFormatError",
+    "Cancelled", "ChoiceError", "ColumnsError", "DataFormatError", "DependencyError", "ImageError", "ModelFormatError",
     "ModelNotFoundError", "ServiceError", "TextTypeError", "TrainingError", "TruncationWarning", "UnsafeModelError",
     "VectorError", "WorkbenchError", "WorkerError", "choose",
 ]  # fmt: skip
@@ -62,6 +63,23 @@ class VectorError(WorkbenchError, ValueError):
 
 class DataFormatError(WorkbenchError, ValueError):
     """A saved index, store or table is damaged, incomplete, or in no known format."""
+
+
+class ImageError(WorkbenchError, ValueError):
+    """A picture cannot be used: it is unreadable, too large, or none; the message names its file or its row.
+
+    Attributes:
+        source: what was given as the picture.
+        row: its place among the rows, where there are rows.
+    """
+
+    def __init__(self, message: str, source: object = None, row: int | None = None) -> None:
+        super().__init__(message)
+        self.source, self.row = source, row
+
+    def at(self, row: int) -> "ImageError":
+        """Return the same error with the picture's place in it."""
+        return ImageError(f"Row {row}: {self}", self.source, row)
 
 
 class ColumnsError(WorkbenchError, ValueError):

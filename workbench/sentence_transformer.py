@@ -21,6 +21,7 @@ from workbench.devices import batch_to_device, pick_device, token_budget
 from workbench.encoding import OUTPUT_VALUES, STREAM, Options, Parallel, Precision, Table
 from workbench.errors import ChoiceError, choose
 from workbench.folders import write_atomically
+from workbench.images import naming_rows
 from workbench.model_card import SentenceTransformerModelCardData, generate_model_card
 from workbench.models.adapters import Adaptable
 from workbench.models.base import Features, InputModule
@@ -182,6 +183,7 @@ class SentenceTransformer(nn.Sequential, Parallel, Adaptable):
 
         Raises:
             TextTypeError: a row is not a text; names its index and type.
+            ImageError: a row is an image that cannot be used; names its index, and its file if it has one.
             ChoiceError: an unknown prompt name, precision, output value or device; lists the choices.
             WorkerError: a worker process raised or died.
         """
@@ -210,7 +212,8 @@ class SentenceTransformer(nn.Sequential, Parallel, Adaptable):
                 raise ValueError(f"Worker processes give sentence embeddings only, not output_value={output_value!r}.")
             self.to(self.device if device is None else pick_device(device))  # type: ignore[arg-type]
             rows = list(itertools.chain.from_iterable(parts))
-            results, cut = self._features(rows, output_value, options)
+            with naming_rows(rows):
+                results, cut = self._features(rows, output_value, options)
             encoding.warn_cut(cut, len(rows), self.max_seq_length, what="texts", setting="max_seq_length")
             return results[0] if single else results
         if out is not None and not row_wise:
@@ -278,7 +281,8 @@ class SentenceTransformer(nn.Sequential, Parallel, Adaptable):
                 raise ValueError(f"out has shape {out.shape}; these vectors need {need}, or more rows.")
             table = Table(len(part), None if out is None else out[done : done + len(part)], options.to_tensor)
             if part:
-                cut += encoding.fill_table(table, part, self._fill, options, pool, chunk_size)
+                with naming_rows(part, done):
+                    cut += encoding.fill_table(table, part, self._fill, options, pool, chunk_size)
                 made.append(table.data)
             done += len(part)
         if out is not None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable, Iterable, Iterator, KeysView, Mapping, Sequence, Set
 from itertools import islice
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ def as_texts(inputs: Any, *, accept: tuple[type, ...] = (), name: str = "sentenc
     Raises:
         TextTypeError: a row is not a text; names its index and type.
     """
-    if isinstance(inputs, (str, *accept)):
+    if isinstance(inputs, (str, *accept)) and getattr(inputs, "ndim", 2) in (2, 3):  # an array of texts has one axis
         check_text(inputs, 0, accept)
         return [inputs], True
     if isinstance(inputs, np.ndarray) and inputs.ndim == 0 and isinstance(inputs.item(), str):
@@ -36,6 +37,7 @@ def iter_texts(inputs: Any, *, accept: tuple[type, ...] = (), name: str = "sente
     """Yield the checked texts of an iterable one by one; see ``as_texts``."""
     unordered = isinstance(inputs, (Mapping, Set)) and not isinstance(inputs, KeysView)
     axes = getattr(inputs, "ndim", 1)  # a table of pandas would give the names of its columns
+    axes -= 3 * (axes == 4 and isinstance(inputs, accept))  # an array of images is a list of them
     if unordered or axes != 1 or isinstance(inputs, (bytes, bytearray)) or not isinstance(inputs, Iterable):
         hint = " Its order is not defined: pass a list." if unordered else " Pass one column of it." if axes > 1 else ""
         raise TextTypeError(f"{name} must be a string or an iterable of strings, not {_describe(inputs)}.{hint}")
@@ -111,10 +113,10 @@ def clean(texts: list[Any]) -> list[Any]:
 
 
 def _key(row: Any) -> Hashable:
-    """What equal rows have in common: a text's letters; an image is equal to itself only."""
+    """What equal rows have in common: a text's letters, a file's path; any other image is equal to itself only."""
     if isinstance(row, dict):
         return tuple((name, _key(value)) for name, value in row.items())
-    return row if isinstance(row, (str, tuple)) else id(row)
+    return row if isinstance(row, (str, tuple, PurePath)) else id(row)
 
 
 def _describe(value: object) -> str:

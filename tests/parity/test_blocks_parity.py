@@ -3,6 +3,7 @@
 import gzip
 import json
 import random
+import shutil
 import sys
 import types
 import warnings
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 with warnings.catch_warnings():
@@ -367,6 +369,62 @@ def test_clip_gives_the_vectors_of_transformers_and_of_the_reference(tmp_path):
         torch.testing.assert_close(mixed, torch.stack([read[1], seen[2], seen[0], read[0]]), atol=1e-6, rtol=1e-6)
     assert ours.get_sentence_embedding_dimension() == seen.shape[1]
     assert ours.tokenize(["x" * 99])["input_ids"].shape == (1, 12)
+
+
+def hub_layout(folder):
+    """Write a tiny CLIP as ``clip-ViT-B-32`` lies on the hub: an old list of modules, old files, old weights."""
+    clip, processor = tiny_clip(folder / "plain")
+    block, words = folder / "model" / "0_CLIPModel", processor.tokenizer
+    block.mkdir(parents=True)
+    vocab = words.get_vocab()
+    order = {token: vocab[token] for token in sorted(vocab, key=vocab.__getitem__)}
+    sides = {"size": 8, "crop_size": 8, "do_resize": True, "do_center_crop": True, "resample": 3, "do_normalize": True}
+    means = {"image_mean": [0.48145466, 0.4578275, 0.40821073], "image_std": [0.26862954, 0.26130258, 0.27577711]}
+    files = {
+        "0_CLIPModel/vocab.json": order,
+        "0_CLIPModel/tokenizer_config.json": {"tokenizer_class": "CLIPTokenizer", "model_max_length": 12},
+        "0_CLIPModel/special_tokens_map.json": words.special_tokens_map,
+        "0_CLIPModel/preprocessor_config.json": {"feature_extractor_type": "CLIPFeatureExtractor", **sides, **means},
+        "0_CLIPModel/config.json": clip.config.to_dict(),
+        "modules.json": [
+            {"idx": 0, "name": "0", "path": "0_CLIPModel", "type": "sentence_transformers.models.CLIPModel"}
+        ],
+        "config_sentence_transformers.json": {"__version__": {"sentence_transformers": "2.0.0"}},
+    }
+    for name, value in files.items():
+        (folder / "model" / name).write_text(json.dumps(value))
+    (block / "merges.txt").write_text("#version: 0.2\n")
+    torch.save(clip.state_dict(), block / "pytorch_model.bin")
+    return folder / "model"
+
+
+@pytest.mark.filterwarnings("ignore:.*pickle")
+def test_the_folder_of_the_hubs_clip_is_read_by_name_and_encodes_like_the_reference(tmp_path, monkeypatch):
+    folder = hub_layout(tmp_path)
+    repo = tmp_path / "cache" / "models--sentence-transformers--clip-ViT-B-32"
+    (repo / "refs").mkdir(parents=True)
+    (repo / "refs" / "main").write_text("a" * 40)
+    (repo / "snapshots").mkdir()
+    shutil.copytree(folder, repo / "snapshots" / ("a" * 40))
+    monkeypatch.setenv("SENTENCE_TRANSFORMERS_HOME", str(tmp_path / "cache"))
+    ours = Workbench("clip-ViT-B-32", device="cpu", local_files_only=True)
+    theirs = SentenceTransformer(str(folder), device="cpu")
+    texts, images = ["a dog", "two cats on a mat, seen from far away", "a dog"], pictures()
+    wide = Image.fromarray(np.random.default_rng(1).integers(0, 255, (20, 70, 4), dtype=np.uint8))
+    rows = [images[0], wide, images[2].convert("L"), images[0]]
+    wanted = theirs.encode(texts), theirs.encode(rows)
+    for model in (ours, Workbench(str(folder), device="cpu")):
+        np.testing.assert_allclose(model.encode(texts), wanted[0], atol=1e-5)
+        np.testing.assert_allclose(model.encode(rows), wanted[1], atol=1e-5)
+        mixed = model.encode([rows[1], texts[1], rows[0], texts[0]])
+        np.testing.assert_allclose(mixed[[0, 2]], wanted[1][[1, 0]], atol=1e-5)
+        np.testing.assert_allclose(mixed[[1, 3]], wanted[0][[1, 0]], atol=1e-5)
+    ours.save(str(tmp_path / "again"))
+    lines = json.loads((tmp_path / "again" / "modules.json").read_text())
+    assert [(line["path"], line["type"]) for line in lines] == [
+        ("0_CLIPModel", "sentence_transformers.models.CLIPModel")
+    ]
+    np.testing.assert_allclose(SentenceTransformer(str(tmp_path / "again")).encode(rows), wanted[1], atol=1e-5)
 
 
 def test_a_chain_of_blocks_encodes_like_the_reference_and_loads_on_both_sides(tmp_path):

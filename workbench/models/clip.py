@@ -1,6 +1,6 @@
 """CLIP: texts and images in one vector space (Radford et al. 2021, arXiv:2103.00020)."""
 
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Self
 
 import numpy as np
@@ -8,6 +8,7 @@ import torch
 
 from workbench._optional import require
 from workbench.errors import ModelFormatError
+from workbench.images import open_image
 from workbench.models.base import Features, InputModule
 from workbench.models.transformer import load_pretrained, pad, save_pretrained
 from workbench.tokens import IntArray, Tokens
@@ -20,7 +21,8 @@ _Image = require("PIL.Image", extra="lab").Image
 class CLIPModel(InputModule):
     """One vector per text or image; a text lies near the images that it describes.
 
-    A row is a text or a ``PIL.Image.Image``, and one call may mix them.
+    A row is a text (always, if it is a string) or an image: a ``PIL.Image.Image``, a ``Path`` or an array of numbers as
+    ``workbench.images.open_image`` takes them. One call may mix them. Files are opened batch by batch, one at a time.
 
     Args:
         model_name: a folder (read without any network), or a name on the hub.
@@ -31,7 +33,7 @@ class CLIPModel(InputModule):
         ModelFormatError: the folder's files are missing, damaged, or those of another kind of model.
     """
 
-    accepts = (_Image,)
+    accepts = (_Image, PurePath, np.ndarray)
 
     def __init__(
         self, model_name: str = "openai/clip-vit-base-patch32", processor_name: str | None = None, **options: Any
@@ -58,14 +60,18 @@ class CLIPModel(InputModule):
         """Return one batch: ``input_ids`` and ``attention_mask`` of the texts, ``pixel_values`` of the images.
 
         ``image_text_info`` says which row is which, in order: 0 for an image, 1 for a text.
+
+        Raises:
+            ImageError: an image cannot be used.
         """
-        info = [0 if isinstance(row, _Image) else 1 for row in texts]
+        info = [1 if isinstance(row, str) else 0 for row in texts]
         features: Features = {"image_text_info": info}
         if words := [row for row, kind in zip(texts, info, strict=True) if kind]:
             rows = self._tokens.rows(words, self.max_seq_length)
             features |= pad(rows, np.arange(len(rows)), self._tokens.tokenizer)
         if images := [row for row, kind in zip(texts, info, strict=True) if not kind]:
-            features |= self.processor.image_processor(images, return_tensors="pt")
+            pixels = [self.processor.image_processor(open_image(row), return_tensors="pt") for row in images]
+            features["pixel_values"] = torch.cat([one["pixel_values"] for one in pixels])
         return features
 
     def token_counts(self, texts: list[str]) -> IntArray:
