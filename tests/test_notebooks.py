@@ -37,6 +37,13 @@ PICTURES = {"held": 12, "query": "a house at night", "labels": ["boat", "tree"],
 REPORT = {"data": "faq", "text": "answer", "queries": "faq_queries", "sections": ["facts", "search"]}
 ALIKE = {"alike": 3.0, "messages": "questions", "column": "text", "label": "subject", "question": "a late train"}
 CODE = {"query": "E04 Brio", "known": "coffee-03", "candidates": 5}
+RECIPES = {
+    "data": "data/registers.csv",
+    "columns": ["plain", "formal"],
+    "steps": 4,
+    "dims": [64, 16],
+    "factors": [1, 3],
+}
 STYLES = {"data": "registers", "asked": "plain", "answered": "formal", "epochs": 5, "batch_size": 16, "seed": 1}
 RUNS = {
     "00_quickstart.ipynb": {"its own": {}, "others": OWN},
@@ -48,6 +55,7 @@ RUNS = {
     "06_mining.ipynb": {"its own": {}, "others": MINING},
     "07_explore_clusters.ipynb": {"its own": {}, "others": GROUPS},
     "08_quantization.ipynb": {"its own": {}, "others": FEWER},
+    "09_training_recipes.ipynb": {"its own": {}, "others": RECIPES},
     "10_images.ipynb": {"its own": {}, "others": PICTURES},
     "explorer_app.ipynb": {"its own": {}, "others": {"data": "faq", "text": "question", "colour": "", "rows": 100}},
     "report.ipynb": {"its own": {}, "others": REPORT},
@@ -262,6 +270,29 @@ def test_fewer_bytes_find_less_and_scoring_again_wins_back(execute):
     assert recall[f"binary {dim}"] < recall[f"binary {dim} re-scored"] <= 1
     assert recall[f"int8 {dim}"] > 0.9
     assert results["best"][3] < 4 * dim
+
+
+def test_every_recipe_does_to_its_number_what_it_is_for(execute):
+    cells, results, _ = execute("09_training_recipes.ipynb", {})
+    assert results["rows"] == [205, 51]
+    assert results["trained"]["starter"] > results["start"]["starter"] + 0.01
+    assert results["trained"]["transformer"] > results["start"]["transformer"] + 0.04
+    without, asked = results["prompts"].values()
+    assert asked > results["start"]["transformer"]
+    assert asked != without
+    cut = results["dimensions"]
+    assert cut["Matryoshka"][16] > cut["usual"][16]
+    assert abs(cut["Matryoshka"][256] - cut["usual"][256]) < 0.03
+    adapter = results["adapter"]
+    assert adapter["share"] < 0.01
+    assert adapter["quality"] > results["start"]["transformer"] + 0.02
+    assert results["search"]["trials"] == 5
+    found = results["several"]["found (nDCG@10)"]
+    assert min(found["pairs"], found["both"]) > found["untrained"]
+    assert results["without labels"]["loss fell"]
+    compared = results["without labels"]["compared (Spearman)"]
+    assert compared["after SimCSE"] > compared["before"]
+    assert "application/vnd.plotly.v1+json" in cells["matryoshka-figure"].outputs[-1]["data"]
 
 
 def test_a_small_clip_finds_pictures_copies_and_classes(execute):
