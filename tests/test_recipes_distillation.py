@@ -108,6 +108,7 @@ def test_a_killed_training_goes_on_at_its_checkpoint_and_ends_as_if_never_killed
     with progress.listen(lambda bar: done.append(bar.done) if bar.desc == "Training" else None):
         resumed = distil_vectors(teacher, student, TEXTS, output_path=tmp_path / "run", **how)
     assert min(step for step in done if step) >= 8  # of 18
+    assert not list((tmp_path / "run").glob("*/checkpoint-*"))
     torch.testing.assert_close(weights(resumed), weights(whole), atol=1e-6, rtol=0)
     with stopped_at(0):  # nothing is trained again
         again = distil_vectors(teacher, student, TEXTS, output_path=tmp_path / "run", **how)

@@ -40,7 +40,7 @@ def augment_gold(
 
     Choose it with some hundreds to some thousands of labelled pairs: a cross-encoder learns more from so few than a
     bi-encoder does. It is trained on them (gold), the texts are paired anew, it scores these pairs (silver), and the
-    student is trained on both. The paper's ``scenario 1``; sampling by BM25 serves it best.
+    student is trained on both. The paper's in-domain set-up.
 
     Args:
         gold: a table of two texts and a score from 0 to 1, see ``as_dataset``.
@@ -82,7 +82,7 @@ def augment_texts(
 ) -> Any:
     """Train on texts without any label: a cross-encoder that is trained already labels pairs of them.
 
-    Choose it when a good cross-encoder for the task is to be had and labels are not. The paper's ``scenario 2``.
+    Choose it when a good cross-encoder for the task is to be had and labels are not.
 
     Args:
         texts: the texts.
@@ -116,7 +116,7 @@ def augment_domain(
     """Carry labels of one domain over to another, of which there are only texts.
 
     Choose it when the labelled pairs are about other things than your texts: the cross-encoder is trained on the one
-    and labels pairs of the other, and the student sees only these. The paper's ``scenario 3``.
+    and labels pairs of the other, and the student sees only these. The paper's domain adaptation.
 
     Args:
         source: labelled pairs of the other domain: two texts and a score from 0 to 1.

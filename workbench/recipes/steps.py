@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from hashlib import sha256
@@ -117,8 +118,11 @@ class Steps:
                 self._train(student, dataset, loss, Path(folder), options | {"save_strategy": "no"})
             return student
         if not (self.folder / name).exists():
-            self._train(student, dataset, loss, self.folder / f"{name}-checkpoints", options)
+            training = self.folder / f"{name}-training"
+            self._train(student, dataset, loss, training, options)
             student.save_pretrained(self.folder / name)
+            for checkpoint in training.glob("checkpoint-*"):
+                shutil.rmtree(checkpoint, ignore_errors=True)
         else:
             checkpoints.restore(self.folder / name, student, {})
         return student
