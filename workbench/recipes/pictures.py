@@ -121,7 +121,8 @@ def zero_shot(
         raise ValueError(f"Expected one label or more and a template with {{}}; got {len(labels)} and {template!r}.")
     clip = getattr(next(iter(model), None) if isinstance(model, SentenceTransformer) else None, "model", None)
     if scale is None:
-        scale = float(clip.logit_scale.detach().exp()) if hasattr(clip, "logit_scale") else 100.0
+        learned = getattr(clip, "logit_scale", None)
+        scale = 100.0 if learned is None else float(learned.detach().exp())
     options: dict[str, Any] = {"normalize_embeddings": True, "convert_to_tensor": True}
     read = model.encode([template.replace("{}", label) for label in labels], **options)
     shares: Tensor = (scale * model.encode(list(pictures), **options) @ read.T).softmax(1)
