@@ -179,10 +179,16 @@ def read_columns(path: str | Path, names: Sequence[str], *, optional: bool = Fal
         ColumnsError: a column is missing, a cell is empty, or there are no rows.
         ChoiceError: a file of an unknown kind; lists the known ones.
     """
-    path = Path(path)
+    return _columns_of(_table(Path(path)), path, names, optional)
+
+
+def _table(path: Path) -> Any:
     if not path.is_file():
         raise DataFormatError(f"There is no file {path}. Check the path.")
-    table = as_dataset(path)
+    return as_dataset(path)
+
+
+def _columns_of(table: Any, path: str | Path, names: Sequence[str], optional: bool = False) -> list[list[Any]]:
     if missing := [name for name in names if name not in table.column_names]:
         raise ColumnsError(
             f"{path} has no column {', '.join(missing)}; it has {', '.join(table.column_names)}. Rename them, or say "
@@ -220,9 +226,9 @@ def read_collection(
     folder = Path(folder)
     if (folder / "corpus.csv").is_file():
         ids, texts = read_columns(folder / "corpus.csv", ("id", "text"))
-        table = as_dataset(folder / "queries.csv") if (folder / "queries.csv").is_file() else None
-        graded = table is not None and "gain" in table.column_names
-        asked, wanted, *gains = read_columns(folder / "queries.csv", ("query", "id", *(["gain"] * graded)))
+        table = _table(path := folder / "queries.csv")
+        graded = "gain" in table.column_names
+        asked, wanted, *gains = _columns_of(table, path, ("query", "id", *(["gain"] * graded)))
         qrels = zip(asked, map(str, wanted), gains[0] if gains else [1] * len(asked), strict=True)
         return {text: text for text in asked}, dict(zip(map(str, ids), texts, strict=True)), _relevant(qrels, folder)
     if not (folder / "corpus.jsonl").is_file():
@@ -231,8 +237,8 @@ def read_collection(
         )
     sides = []
     for name in ("queries", "corpus"):
-        ids, texts = read_columns(folder / f"{name}.jsonl", ("_id", "text"))
-        table = as_dataset(folder / f"{name}.jsonl")
+        table = _table(path := folder / f"{name}.jsonl")
+        ids, texts = _columns_of(table, path, ("_id", "text"))
         titles = table["title"] if name == "corpus" and "title" in table.column_names else [None] * len(ids)
         whole = (f"{title} {text}".strip() if title else text for title, text in zip(titles, texts, strict=True))
         sides.append(dict(zip(map(str, ids), whole, strict=True)))
@@ -246,7 +252,7 @@ def _judgements(path: Path) -> Iterable[tuple[str, str, Any]]:
     """The lines of a file of judgements; ids stay text, whatever they look like."""
     wanted = ("query-id", "corpus-id", "score")
     with open_text(path) as file:
-        lines = csv.DictReader(file, delimiter="\t")
+        lines = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
         if missing := [name for name in wanted if name not in (lines.fieldnames or ())]:
             raise ColumnsError(
                 f"{path} has no column {', '.join(missing)}; expected {', '.join(wanted)} in its first line."
