@@ -30,6 +30,11 @@ PLACE = """() => {
     return { left: box.x + x._offset, top: box.y + y._offset, width: x._length, height: y._length,
              x: x.range, y: y.range, full: box.width, traces: figure._fullData.map(trace => trace.type) };
 }"""
+# How many points keep their colour, and how many shapes of a lasso are drawn.
+KEPT = """(({ _fullData: traces, _fullLayout: layout }) => {
+    const kept = traces.map(trace => trace.selectedpoints).filter(Boolean);
+    return `${kept.length ? kept.reduce((sum, { length }) => sum + length, 0) : 'all'} in ${layout.selections.length}`;
+})(document.querySelector('.wb-panel .js-plotly-plot'))"""
 
 
 def colours(page, place):
@@ -87,8 +92,12 @@ def test_a_lasso_holds_its_rows_and_a_search_rings_the_nearest(lab):
         panel.get_by_label("Select", exact=True).select_option("music")
         expect(said).to_contain_text("500 of 6\u202f000 texts selected")
         assert ask(page, "print(*panel.selection['subject'].unique())") == "music"
+        page.wait_for_function(f"{KEPT} === '500 in 0'")
         panel.get_by_role("button", name="Clear").click()
         expect(said).to_contain_text(re.compile(r"^\s*0 of 6\s000 texts selected"))
+        page.wait_for_function(f"{KEPT} === 'all in 0'")
+        colourful = (np.ptp(colours(page, place), axis=2) > 60).mean()
+        assert colourful > 0.95 * (np.ptp(drawn, axis=2) > 60).mean(), "all have their colours again"
         go_dark(page)
         expect(panel.locator(".gtitle")).to_be_visible()
         page.screenshot(path=SHOTS / "explorer_dark.png")

@@ -46,6 +46,7 @@ class LiveMap(go.FigureWidget):
             kind(
                 x=[], y=[], xaxis=x, yaxis=y, mode="markers+text", hoverinfo="skip", showlegend=False,
                 marker={"symbol": "circle-open", "size": 15, "color": _RING, "line": {"width": 2}},
+                unselected={"marker": {"opacity": 1}, "textfont": {"color": INK}},
                 textposition="middle right", textfont={"size": 13, "color": INK, "weight": "bold"},
             )
             for x, y in sides
@@ -60,19 +61,23 @@ class LiveMap(go.FigureWidget):
             trace.on_selection(lambda trace, points, selector, rows=rows: self._inside.append(rows[points.point_inds]))
             trace.on_click(lambda trace, points, state, rows=rows: _each(clicked, rows[points.point_inds]))
         # An event reaches every trace in turn; at the last one, which is a ring's, all is known.
-        self.data[-1].on_selection(lambda trace, points, selector: self._pass_on())
+        self.data[-1].on_selection(lambda trace, points, selector: self._pass_on(selector))
         self.data[-1].on_deselect(lambda trace, points: held(None))
 
     def keep(self, rows: Sequence[int] | None) -> None:
         """Keep these rows in colour and turn the others grey; None: all in colour. Lasso and box are taken away."""
         chosen = None if rows is None else np.asarray(rows, np.int64)
-        with self.batch_update():
-            for own, trace in zip(self._rows, self.data, strict=False):
-                inside = None if chosen is None else np.flatnonzero(np.isin(own, chosen)).astype(np.int32)
-                trace.selectedpoints = inside
-            for ring in self._rings:
-                ring.selectedpoints = None
-            self.layout.selections = ()
+        inside = [None if rows is None else np.flatnonzero(np.isin(own, chosen)).astype("i4") for own in self._rows]
+        inside += [None] * len(self._rings)
+        for properties, kept in zip(self._data, inside, strict=True):
+            properties["selectedpoints"] = kept
+        self._send_relayout_msg({"selections": []})
+        self._colour()
+
+    def _colour(self) -> None:
+        """Send what is kept in colour; plotly would leave out what it takes to be there already."""
+        kept = [properties["selectedpoints"] for properties in self._data]
+        self._send_restyle_msg({"selectedpoints": kept}, list(range(len(kept))))
 
     def ring(self, places: Sequence[npt.NDArray[np.float32]], labels: Sequence[str]) -> None:
         """Draw rings, with a label beside each, at (k, 2) places of each map."""
@@ -80,15 +85,20 @@ class LiveMap(go.FigureWidget):
             for ring, points in zip(self._rings, places, strict=True):
                 ring.x, ring.y, ring.text = points[:, 0], points[:, 1], list(labels)
 
-    def _pass_on(self) -> None:
+    def _pass_on(self, selector: Any) -> None:
         inside, self._inside = self._inside, []
-        self._held(np.unique(np.concatenate(inside)).tolist())
+        if selector is None:  # the browser has taken a lasso away, and then turned everything grey
+            self._colour()
+        else:
+            self._held(np.unique(np.concatenate(inside)).tolist())
 
     @tr.observe("_js2py_pointsCallback")
     def _handler_js2py_pointsCallback(self, change: Any) -> None:  # noqa: N802 - plotly's name for it
-        """Answer one event of the browser with one message, in place of one for each trace."""
+        """Answer an event of the browser without telling it of each trace what it has just told itself."""
         with self.batch_update():
             super()._handler_js2py_pointsCallback(change)
+            for edits in self._batch_trace_edits.values():
+                edits.pop("selectedpoints", None)
 
 
 def _each(function: Callable[[int], None], rows: npt.NDArray[np.int64]) -> None:
