@@ -10,12 +10,27 @@ from playwright.sync_api import expect
 
 from tests.lab import SHOTS, ask, go_dark
 
-CELL = """
-from widgets import Explorer
-panel = Explorer("sentences", colour="subject", projection="pca")
+SCRIPT = '<img src=x onerror="window.hacked=1">'
+HOSTILE = [
+    f"the train is late {words}"
+    for words in (
+        SCRIPT, "</pre><script>window.hacked=1</script>", "**bold** $x^2$ [link](javascript:window.hacked=1)",
+        "w" * 10_000, "\u202e\u0634\u0643\u0631\u0627\u202c \U0001f600",
+    )
+]  # fmt: skip
+CELL = (
+    f"""
+HOSTILE, COLUMN = {HOSTILE!r}, {SCRIPT!r}
+"""
+    + """
+from widgets import Explorer, as_frame
+frame = as_frame("sentences").drop(columns="text").assign(**{COLUMN: as_frame("sentences")["text"]})
+frame.loc[range(len(HOSTILE)), COLUMN] = HOSTILE
+panel = Explorer(frame, text=COLUMN, colour="subject", projection="pca")
 panel.run()
 panel
 """
+)
 INSIDE = """
 import json, numpy as np
 places = panel.result.maps[""].coordinates
@@ -87,6 +102,20 @@ def test_a_lasso_holds_its_rows_and_a_search_rings_the_nearest(lab):
         red = colours(page, place) - [209, 36, 47]
         assert (np.abs(red).max(axis=2) < 30).sum() > 50, "rings lie above the points"
         page.screenshot(path=SHOTS / "explorer.png")
+
+        # Texts that would be more than text, in the list, on the map and in the tables.
+        panel.get_by_label("Search").fill(f"the train is late {SCRIPT}")
+        panel.get_by_label("Search").press("Enter")
+        expect(said.locator("tr", has_text=SCRIPT)).to_have_count(1)
+        expect(said).to_contain_text(f"Nearest to “the train is late {SCRIPT}”")
+        ask(page, "panel.colour = COLUMN")
+        expect(panel.locator(".gtitle")).to_contain_text("5\u202f")
+        ask(page, "panel.colour = 'subject'")
+        expect(panel.locator(".gtitle")).to_contain_text("12 values of subject")
+        panel.get_by_role("button", name="Outliers").click()
+        expect(said).to_contain_text("wwwwww")
+        assert page.evaluate("window.hacked") is None
+        assert panel.evaluate("card => card.scrollWidth <= card.clientWidth"), "a long word stays in its place"
 
         # A group from the menu; then nothing.
         panel.get_by_label("Select", exact=True).select_option("music")

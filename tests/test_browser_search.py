@@ -14,12 +14,21 @@ panel = SearchPanel()
 hostile = {HOSTILE!r}
 panel
 """
+HOSTILE_ROWS = [HOSTILE, HOSTILE, "</pre><script>window.hacked=1</script>"] + [
+    "w" * 10_000,
+    "\u202e\u0634\u202c \U0001f600",
+] * 2
 MINE = """
 from IPython.display import display
-from widgets import MiningPanel, QuantizationPanel
-mining, bytewise = MiningPanel("paraphrases", labels="meaning"), QuantizationPanel("faq", column="answer")
+import pandas as pd
+from widgets import MiningPanel, QuantizationPanel, as_frame
+hostile = HOSTILE_ROWS
+hostile = pd.DataFrame({"text": hostile, "answer": hostile, "meaning": range(1000, 1000 + len(hostile))})
+phrases, answers = (pd.concat([hostile, as_frame(name)], ignore_index=True) for name in ("paraphrases", "faq"))
+mining = MiningPanel(phrases, column="text", labels="meaning")
+bytewise = QuantizationPanel(answers, column="answer", queries=[hostile["text"][0]] * 3)
 display(mining, bytewise)
-"""
+""".replace("HOSTILE_ROWS", repr(HOSTILE_ROWS))
 
 
 def test_a_search_draws_the_order_of_rank_and_another_query_draws_its_own(lab):
