@@ -106,6 +106,7 @@ def test_a_line_is_moved_and_a_recall_is_asked_for(lab):
         expect(title).to_contain_text(f": {count} of")
         mining.get_by_role("button", name="Best line").click()
         expect(title).to_contain_text(before.split(",")[0][:9])
+        expect(mining.locator(".wb-table").first).to_contain_text("<img src=x onerror=")
 
         bytewise.get_by_role("button", name="Run").click()
         expect(bytewise.locator(".gtitle")).to_contain_text("of the best in")
@@ -113,6 +114,9 @@ def test_a_line_is_moved_and_a_recall_is_asked_for(lab):
         ask(page, "bytewise.recall = 0.3")
         expect(bytewise.locator(".gtitle")).to_contain_text("binary")
         assert ask(page, "print(bytewise.best.precision, bytewise.state)") == "binary done"
+        assert page.evaluate("window.hacked") is None
+        for panel in (mining, bytewise):
+            assert panel.evaluate("card => card.scrollWidth <= card.clientWidth"), "a long word stays in its place"
         page.screenshot(path=SHOTS / "mining.png")
         go_dark(page)
         page.screenshot(path=SHOTS / "mining_dark.png")
