@@ -71,8 +71,8 @@ def model_prompts(model: Any) -> dict[str, str]:
 
 
 def model_name(model: Any) -> str:
-    """Return the name of a model, or the type of one that was given as an object."""
-    return model if isinstance(model, str) else type(model).__name__
+    """Return the name of a model, also of an object that loading this name makes again, or else its type."""
+    return model if isinstance(model, str) else getattr(model, "loaded_from", None) or type(model).__name__
 
 
 def load_model(model: Any) -> Any:

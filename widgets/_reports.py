@@ -28,12 +28,13 @@ def report_of(inputs: dict[str, Any], out: str | Path, columns: Sequence[str], p
     """
     from workbench.report import write_report
 
-    model, data = inputs["model"], inputs["data"]
+    given, data = inputs["model"], inputs["data"]
+    model = given if isinstance(given, str) else getattr(given, "loaded_from", None)
     if not any(text.strip() for text in inputs["texts"]):
         raise WorkbenchError("There are no texts to report on. Choose data first.")
-    if not isinstance(model, str):
+    if not model:
         raise WorkbenchError(
-            f"A report loads its model by itself; this one is an object ({type(model).__name__}). "
+            f"A report loads its model by itself; this one is an object ({type(given).__name__}). "
             "Set model to a name or folder."
         )
     path = Path(out) if out else _fresh()
