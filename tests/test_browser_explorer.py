@@ -99,6 +99,7 @@ def test_a_lasso_holds_its_rows_and_a_search_rings_the_nearest(lab):
         expect(said).to_contain_text("train")
         rings = "document.querySelector('.wb-panel .js-plotly-plot')._fullData.at(-1)"
         page.wait_for_function(f"{rings}.x.length === 10")
+        expect(panel.locator(".annotation-text").get_by_text("10", exact=True)).to_be_visible()
         red = colours(page, place) - [209, 36, 47]
         assert (np.abs(red).max(axis=2) < 30).sum() > 50, "rings lie above the points"
         page.screenshot(path=SHOTS / "explorer.png")

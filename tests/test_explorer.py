@@ -279,7 +279,9 @@ def test_the_search_box_rings_the_nearest_texts(panel):
     expected = panel.result.find("platform ticket")
     assert panel._lists.value == "Nearest"
     np.testing.assert_array_equal(panel._map._rings[0].x, panel.result.maps[""].coordinates[expected["row"], 0])
-    assert panel._map._rings[0].text == tuple(str(i) for i in range(1, 11))
+    names = [note for note in panel._map.layout.annotations if note not in panel._map._names]
+    assert [note.text for note in names] == [f"<b>{place}</b>" for place in range(1, 11)]
+    assert [note.x for note in names] == panel._map._rings[0].x.tolist()
     assert expected["text"][0] in panel._list.value
     assert set(expected["text"].str.split().explode()) & {"platform", "ticket"}
 

@@ -9,8 +9,6 @@ import numpy.typing as npt
 import plotly.graph_objects as go
 import traitlets as tr
 
-from widgets._theme import INK
-
 __all__ = ["LiveMap", "Widener"]
 
 _RING = "#d1242f"
@@ -44,15 +42,14 @@ class LiveMap(go.FigureWidget):
         kind = type(figure.data[0])  # what is drawn by WebGL lies above all that is not
         rings = [
             kind(
-                x=[], y=[], xaxis=x, yaxis=y, mode="markers+text", hoverinfo="skip", showlegend=False,
+                x=[], y=[], xaxis=x, yaxis=y, mode="markers", hoverinfo="skip", showlegend=False,
                 marker={"symbol": "circle-open", "size": 15, "color": _RING, "line": {"width": 2}},
-                unselected={"marker": {"opacity": 1}, "textfont": {"color": INK}},
-                textposition="middle right", textfont={"size": 13, "color": INK, "weight": "bold"},
+                unselected_marker_opacity=1,
             )
             for x, y in sides
         ]  # fmt: skip
         super().__init__([*figure.data, *rings], figure.layout)
-        self._held, self._rings = held, self.data[-len(rings) :]
+        self._held, self._rings, self._names = held, self.data[-len(rings) :], self.layout.annotations
         self._rows = [np.asarray(trace.customdata, np.int64) for trace in figure.data]
         self._inside: list[npt.NDArray[np.int64]] = []
         self.update_layout(dragmode="lasso", modebar_remove=["zoomin", "zoomout", "autoscale", "sendcharttocloud"])
@@ -67,7 +64,7 @@ class LiveMap(go.FigureWidget):
     def keep(self, rows: Sequence[int] | None) -> None:
         """Keep these rows in colour and turn the others grey; None: all in colour. Lasso and box are taken away."""
         chosen = None if rows is None else np.asarray(rows, np.int64)
-        inside = [None if rows is None else np.flatnonzero(np.isin(own, chosen)).astype("i4") for own in self._rows]
+        inside = [None if chosen is None else np.flatnonzero(np.isin(own, chosen)).astype("i4") for own in self._rows]
         inside += [None] * len(self._rings)
         for properties, kept in zip(self._data, inside, strict=True):
             properties["selectedpoints"] = kept
@@ -81,9 +78,19 @@ class LiveMap(go.FigureWidget):
 
     def ring(self, places: Sequence[npt.NDArray[np.float32]], labels: Sequence[str]) -> None:
         """Draw rings, with a label beside each, at (k, 2) places of each map."""
+        beside: list[dict[str, Any]] = []  # as annotations, since WebGL writes under its points
         with self.batch_update():
             for ring, points in zip(self._rings, places, strict=True):
-                ring.x, ring.y, ring.text = points[:, 0], points[:, 1], list(labels)
+                ring.x, ring.y = points[:, 0], points[:, 1]
+                beside += [
+                    {
+                        "x": float(x), "y": float(y), "xref": ring.xaxis or "x", "yref": ring.yaxis or "y",
+                        "text": f"<b>{label}</b>", "xshift": 15, "yshift": 8, "showarrow": False, "name": "label",
+                        "font": {"size": 13, "color": _RING}, "bgcolor": "rgba(255,255,255,0.82)", "borderpad": 0,
+                    }
+                    for label, (x, y) in zip(labels, points, strict=True)
+                ]  # fmt: skip
+            self.layout.annotations = (*self._names, *beside)
 
     def _pass_on(self, selector: Any) -> None:
         inside, self._inside = self._inside, []
