@@ -109,10 +109,6 @@ def test_a_lasso_holds_its_rows_and_a_search_rings_the_nearest(lab):
         panel.get_by_label("Search").press("Enter")
         expect(said.locator("tr", has_text=SCRIPT)).to_have_count(1)
         expect(said).to_contain_text(f"Nearest to “the train is late {SCRIPT}”")
-        ask(page, "panel.colour = COLUMN")
-        expect(panel.locator(".gtitle")).to_contain_text("values of <img src=x onerror")
-        ask(page, "panel.colour = 'subject'")
-        expect(panel.locator(".gtitle")).to_contain_text("12 values of subject")
         panel.get_by_role("button", name="Outliers").click()
         expect(said).to_contain_text("wwwwww")
         assert page.evaluate("window.hacked") is None
