@@ -83,5 +83,16 @@ def test_a_table_is_uploaded_encoded_and_looked_at(lab):
         said = ask(page, "print(panel.embeddings.shape, panel.embeddings.dtype, panel.column, panel.state)")
         assert said == "(256, 4) uint8 answer done"
         page.screenshot(path=SHOTS / "encode.png")
+
+        # A report (of one section, for speed) lies beside the notebook, and a link opens it.
+        ask(page, "import functools; panel.write_report = functools.partial(panel.write_report, sections=['facts'])")
+        panel.get_by_role("button", name="Report").click()
+        expect(panel.locator(".wb-actions")).to_contain_text("parts written")
+        link = panel.get_by_role("link", name="report.html")
+        expect(link).to_be_visible()
+        answer = page.request.get(link.evaluate("link => link.href"))
+        assert answer.ok
+        assert "What the texts are" in answer.text()
+        assert panel.evaluate("card => card.scrollWidth <= card.clientWidth")
         go_dark(page)
         page.screenshot(path=SHOTS / "encode_dark.png")

@@ -10,12 +10,27 @@ from playwright.sync_api import expect
 
 from tests.lab import SHOTS, ask, go_dark
 
-CELL = """
-from widgets import Explorer
-panel = Explorer("sentences", colour="subject", projection="pca")
+SCRIPT = '<img src=x onerror="window.hacked=1">'
+HOSTILE = [
+    f"the train is late {words}"
+    for words in (
+        SCRIPT, "</pre><script>window.hacked=1</script>", "**bold** $x^2$ [link](javascript:window.hacked=1)",
+        "w" * 10_000, "\u202e\u0634\u0643\u0631\u0627\u202c \U0001f600",
+    )
+]  # fmt: skip
+CELL = (
+    f"""
+HOSTILE, COLUMN = {HOSTILE!r}, {SCRIPT!r}
+"""
+    + """
+from widgets import Explorer, as_frame
+frame = as_frame("sentences").drop(columns="text").assign(**{COLUMN: as_frame("sentences")["text"]})
+frame.loc[range(len(HOSTILE)), COLUMN] = HOSTILE
+panel = Explorer(frame, text=COLUMN, colour="subject", projection="pca")
 panel.run()
 panel
 """
+)
 INSIDE = """
 import json, numpy as np
 places = panel.result.maps[""].coordinates
@@ -30,6 +45,11 @@ PLACE = """() => {
     return { left: box.x + x._offset, top: box.y + y._offset, width: x._length, height: y._length,
              x: x.range, y: y.range, full: box.width, traces: figure._fullData.map(trace => trace.type) };
 }"""
+# How many points keep their colour, and how many shapes of a lasso are drawn.
+KEPT = """(({ _fullData: traces, _fullLayout: layout }) => {
+    const kept = traces.map(trace => trace.selectedpoints).filter(Boolean);
+    return `${kept.length ? kept.reduce((sum, { length }) => sum + length, 0) : 'all'} in ${layout.selections.length}`;
+})(document.querySelector('.wb-panel .js-plotly-plot'))"""
 
 
 def colours(page, place):
@@ -79,16 +99,31 @@ def test_a_lasso_holds_its_rows_and_a_search_rings_the_nearest(lab):
         expect(said).to_contain_text("train")
         rings = "document.querySelector('.wb-panel .js-plotly-plot')._fullData.at(-1)"
         page.wait_for_function(f"{rings}.x.length === 10")
+        expect(panel.locator(".annotation-text").get_by_text("10", exact=True)).to_be_visible()
         red = colours(page, place) - [209, 36, 47]
         assert (np.abs(red).max(axis=2) < 30).sum() > 50, "rings lie above the points"
         page.screenshot(path=SHOTS / "explorer.png")
+
+        # Texts that would be more than text, in the list, on the map and in the tables.
+        panel.get_by_label("Search").fill(f"the train is late {SCRIPT}")
+        panel.get_by_label("Search").press("Enter")
+        expect(said.locator("tr", has_text=SCRIPT)).to_have_count(1)
+        expect(said).to_contain_text(f"Nearest to “the train is late {SCRIPT}”")
+        panel.get_by_role("button", name="Outliers").click()
+        expect(said).to_contain_text("wwwwww")
+        assert page.evaluate("window.hacked") is None
+        assert panel.evaluate("card => card.scrollWidth <= card.clientWidth"), "a long word stays in its place"
 
         # A group from the menu; then nothing.
         panel.get_by_label("Select", exact=True).select_option("music")
         expect(said).to_contain_text("500 of 6\u202f000 texts selected")
         assert ask(page, "print(*panel.selection['subject'].unique())") == "music"
+        page.wait_for_function(f"{KEPT} === '500 in 0'")
         panel.get_by_role("button", name="Clear").click()
         expect(said).to_contain_text(re.compile(r"^\s*0 of 6\s000 texts selected"))
+        page.wait_for_function(f"{KEPT} === 'all in 0'")
+        colourful = (np.ptp(colours(page, place), axis=2) > 60).mean()
+        assert colourful > 0.95 * (np.ptp(drawn, axis=2) > 60).mean(), "all have their colours again"
         go_dark(page)
         expect(panel.locator(".gtitle")).to_be_visible()
         page.screenshot(path=SHOTS / "explorer_dark.png")

@@ -14,12 +14,21 @@ panel = SearchPanel()
 hostile = {HOSTILE!r}
 panel
 """
+HOSTILE_ROWS = [HOSTILE, HOSTILE, "</pre><script>window.hacked=1</script>"] + [
+    "w" * 10_000,
+    "\u202e\u0634\u202c \U0001f600",
+] * 2
 MINE = """
 from IPython.display import display
-from widgets import MiningPanel, QuantizationPanel
-mining, bytewise = MiningPanel("paraphrases", labels="meaning"), QuantizationPanel("faq", column="answer")
+import pandas as pd
+from widgets import MiningPanel, QuantizationPanel, as_frame
+hostile = HOSTILE_ROWS
+hostile = pd.DataFrame({"text": hostile, "answer": hostile, "meaning": range(1000, 1000 + len(hostile))})
+phrases, answers = (pd.concat([hostile, as_frame(name)], ignore_index=True) for name in ("paraphrases", "faq"))
+mining = MiningPanel(phrases, column="text", labels="meaning")
+bytewise = QuantizationPanel(answers, column="answer", queries=[hostile["text"][0]] * 3)
 display(mining, bytewise)
-"""
+""".replace("HOSTILE_ROWS", repr(HOSTILE_ROWS))
 
 
 def test_a_search_draws_the_order_of_rank_and_another_query_draws_its_own(lab):
@@ -97,6 +106,7 @@ def test_a_line_is_moved_and_a_recall_is_asked_for(lab):
         expect(title).to_contain_text(f": {count} of")
         mining.get_by_role("button", name="Best line").click()
         expect(title).to_contain_text(before.split(",")[0][:9])
+        expect(mining.locator(".wb-table").first).to_contain_text("<img src=x onerror=")
 
         bytewise.get_by_role("button", name="Run").click()
         expect(bytewise.locator(".gtitle")).to_contain_text("of the best in")
@@ -104,6 +114,9 @@ def test_a_line_is_moved_and_a_recall_is_asked_for(lab):
         ask(page, "bytewise.recall = 0.3")
         expect(bytewise.locator(".gtitle")).to_contain_text("binary")
         assert ask(page, "print(bytewise.best.precision, bytewise.state)") == "binary done"
+        assert page.evaluate("window.hacked") is None
+        for panel in (mining, bytewise):
+            assert panel.evaluate("card => card.scrollWidth <= card.clientWidth"), "a long word stays in its place"
         page.screenshot(path=SHOTS / "mining.png")
         go_dark(page)
         page.screenshot(path=SHOTS / "mining_dark.png")

@@ -85,6 +85,14 @@ def event(panel, kind, rows, side=0):
     panel._map._js2py_pointsCallback = message | ({"selector": lasso} if kind == "plotly_selected" else {})
 
 
+GONE = {
+    "event_type": "plotly_selected",
+    "points": {"trace_indexes": [], "point_indexes": [], "xs": [], "ys": []},
+    "device_state": None,
+    "selector": None,
+}  # fmt: skip
+
+
 def kept_in_colour(live):
     """The rows of the first map that are not grey; None where nothing is selected."""
     traces = [trace for trace in live.data if trace.customdata is not None and trace.xaxis in (None, "x")]
@@ -179,6 +187,8 @@ def test_a_label_stands_at_a_row_of_its_group(panel):
 def test_the_callback_that_these_tests_drive_is_still_plotlys():
     assert "_js2py_pointsCallback" in go.FigureWidget.class_traits()
     assert LiveMap._handler_js2py_pointsCallback is not go.FigureWidget._handler_js2py_pointsCallback
+    assert hasattr(LiveMap(go.Figure(go.Scatter(customdata=[0])), print, print), "_batch_trace_edits")
+    assert {"_send_relayout_msg", "_send_restyle_msg"} <= set(dir(go.FigureWidget))
 
 
 def test_a_lasso_selects_its_rows_and_the_rest_turns_grey(panel, data):
@@ -192,13 +202,24 @@ def test_a_lasso_selects_its_rows_and_the_rest_turns_grey(panel, data):
     assert kept_in_colour(panel._map) is None
 
 
-def test_one_event_of_the_browser_is_answered_with_one_message(panel, monkeypatch):
+def assert_rings_only(data):
+    assert "selectedpoints" not in data
+
+
+def test_the_lasso_goes_first_and_all_colours_are_sent_again_when_it_has_gone(panel, monkeypatch):
     sent = []
-    for kind in ("update", "restyle", "relayout"):
-        monkeypatch.setattr(panel._map, f"_send_{kind}_msg", lambda *a, kind=kind, **k: sent.append(kind))
+    monkeypatch.setattr(panel._map, "_send_relayout_msg", lambda data: sent.append(data))
+    monkeypatch.setattr(panel._map, "_send_restyle_msg", lambda data, trace_indexes: sent.append((data, trace_indexes)))
+    monkeypatch.setattr(panel._map, "_send_update_msg", lambda data, *a, **k: assert_rings_only(data))
     event(panel, "plotly_selected", [1, 2, 3])
-    assert [kind for kind in sent if kind != "update"] == []
-    assert len(sent) <= 2, "what is selected, and the rings that go"
+    assert sent[:1] == [{"selections": []}]
+    colours, traces = sent[-1]
+    assert traces == list(range(len(panel._map.data)))
+    assert sum(len(kept) for kept in colours["selectedpoints"] if kept is not None) == 3
+    sent.clear()
+    panel._map._js2py_pointsCallback = GONE
+    assert panel.selected == [1, 2, 3]
+    assert [data for data, _ in sent] == [colours]
 
 
 def test_python_selects_rows_by_number_and_by_truth(panel, data):
@@ -258,7 +279,9 @@ def test_the_search_box_rings_the_nearest_texts(panel):
     expected = panel.result.find("platform ticket")
     assert panel._lists.value == "Nearest"
     np.testing.assert_array_equal(panel._map._rings[0].x, panel.result.maps[""].coordinates[expected["row"], 0])
-    assert panel._map._rings[0].text == tuple(str(i) for i in range(1, 11))
+    names = [note for note in panel._map.layout.annotations if note not in panel._map._names]
+    assert [note.text for note in names] == [f"<b>{place}</b>" for place in range(1, 11)]
+    assert [note.x for note in names] == panel._map._rings[0].x.tolist()
     assert expected["text"][0] in panel._list.value
     assert set(expected["text"].str.split().explode()) & {"platform", "ticket"}
 

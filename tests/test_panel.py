@@ -885,3 +885,16 @@ def test_numbers_are_written_as_people_read_them():
         "2 min",
         "3 min",
     ]
+
+
+def test_a_model_that_was_loaded_by_its_name_is_shared_with_the_panel_under_this_name(tiny_folder):
+    model = SentenceTransformer(tiny_folder)
+    panel = HeatmapPanel(TEXTS, model=model)
+    panel.run()
+    assert panel.model is model
+    assert panel.parameters["model"] == str(tiny_folder)
+    assert f"SentenceTransformer({str(tiny_folder)!r}" in panel.to_code()
+    assert "with " + str(tiny_folder)[:10] in panel._status.value
+    for other in (SentenceTransformer(tiny_folder, truncate_dim=8), SentenceTransformer(modules=list(model))):
+        assert other.loaded_from is None
+        assert HeatmapPanel(TEXTS, model=other).parameters["model"] == "SentenceTransformer"

@@ -240,8 +240,10 @@ def test_a_resumed_run_has_the_losses_and_weights_of_an_unbroken_one(tmp_path, t
     found = []
     for resume in (None, tmp_path / "out" / "checkpoint-5"):
         model = SentenceTransformer(tiny_folder, device="cpu")
+        assert model.loaded_from == str(tiny_folder)
         how = {"num_train_epochs": 2, "save_strategy": "steps", "save_steps": 5, "learning_rate": 1e-3}
         trainer = run(tmp_path / "out", model, resume=resume, batch_sampler="no_duplicates", **how)
+        assert model.loaded_from is None
         found.append((losses_of(trainer), {name: value.clone() for name, value in model.state_dict().items()}))
     (whole, state), (rest, again) = found
     assert rest[-3:] == whole[-3:]

@@ -38,6 +38,7 @@ class ExplorerForm(DataPanel):
         "data", "column", "colour", "model", "embeddings", "after", "linked",
         "projection", "projection_settings", "clustering", "clustering_settings", "most", "seed",
     )  # fmt: skip
+    labels_in = "colour"
     live = ("colour",)
     columns = ("column", "colour")
 

@@ -10,9 +10,12 @@ import ipywidgets as widgets
 import traitlets as tr
 
 from widgets._data import FILES, as_frame, bundled_sets, read_file, text_columns
+from widgets._job import Job
 from widgets._panel import Panel
+from widgets._reports import link, report_of
 from widgets._theme import count
 from workbench.errors import WorkbenchError, choose
+from workbench.progress import Bar, listen
 from workbench.texts import as_texts, clean
 
 if TYPE_CHECKING:
@@ -68,8 +71,8 @@ def model_prompts(model: Any) -> dict[str, str]:
 
 
 def model_name(model: Any) -> str:
-    """Return the name of a model, or the type of one that was given as an object."""
-    return model if isinstance(model, str) else type(model).__name__
+    """Return the name of a model, also of an object that loading this name makes again, or else its type."""
+    return model if isinstance(model, str) else getattr(model, "loaded_from", None) or type(model).__name__
 
 
 def load_model(model: Any) -> Any:
@@ -155,6 +158,8 @@ class DataPanel(Panel):
     """
 
     columns: ClassVar[tuple[str, ...]] = ("column",)  # the inputs that name a column; "" is none
+    labels_in: ClassVar[str] = ""  # the input that names a column of labels, for a report
+    reports: ClassVar[bool] = True  # whether there is a button that writes one
 
     data = tr.Any(None)
     column = tr.Unicode("")
@@ -257,6 +262,46 @@ class DataPanel(Panel):
         with self.refusing():
             for file in files:
                 self.data = read_file(io.BytesIO(file["content"]), file["name"])
+
+    def write_report(self, out: str | Path = "", **parameters: Any) -> Path:
+        """Write all there is to say of the panel's texts into one HTML file that opens offline, and show where it is.
+
+        Data that is neither bundled nor a file is written beside it, so that the report can be made again.
+
+        Args:
+            out: the file; "" takes the first of report.html, report_2.html, … that is not there yet.
+            parameters: further ones of ``workbench.report.write_report``, such as ``sections``.
+
+        Raises:
+            Cancelled: by ``cancel()``, after the part that is being written.
+            WorkbenchError: there are no texts, the model has no name, or the panel is running; nothing is written.
+        """
+        job = self._begin()
+        job.show = self._show_writing
+        parameters = {"label": job.inputs.get(self.labels_in, ""), **parameters}
+        with self._busy(job):
+            try:
+                with listen(job.heard):
+                    path = report_of(job.inputs, out, self.columns, parameters)
+            except OSError as error:
+                raise WorkbenchError(f"The report could not be written: {error}") from error
+            job.check()
+            link(self._written, path)
+        return path
+
+    def _show_writing(self, job: Job, bar: Bar) -> None:
+        if self._job is job:
+            self._bar.value, self._note.value = bar.done / bar.total, f"{bar.done:.0f} of {bar.total:.0f} parts written"
+
+    def _build(self) -> None:
+        super()._build()
+        if self.reports and "data" in self.inputs:
+            button = widgets.Button(description="Report", tooltip="Write a page on these texts that opens offline")
+            button.on_click(lambda _: self._in_background(self.write_report))
+            self._written = widgets.Output()
+            actions = self.children[3]
+            *before, bar, note = actions.children
+            actions.children = [*before, button, bar, note, self._written]
 
 
 def _set_options(own: Any) -> list[tuple[str, str]]:

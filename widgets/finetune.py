@@ -90,6 +90,7 @@ class FinetunePanel(DataPanel):
         "negatives", "epochs", "batch_size", "learning_rate", "held_out", "map", "seed",
     )  # fmt: skip
     columns = ("column", "second", "third", "label")
+    reports = False  # its result is a model
     example = {"data": "faq"}  # noqa: RUF012 - the base class declares it as a class variable
 
     second = tr.Unicode("")

@@ -110,6 +110,7 @@ class MiningPanel(DataPanel):
     title = "Mining"
     purpose = "Find texts that say the same, and see how many of the pairs are right."
     first_step = "Choose texts above, and press Run."
+    labels_in = "labels"
     inputs = ("data", "column", "partner", "labels", "aligned", "model", "margin", "threshold")
     live = ("threshold",)
     columns = ("column", "partner", "labels")

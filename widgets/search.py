@@ -167,7 +167,7 @@ class SearchPanel(DataPanel):
                 picker.menu, [("none", ""), *picker.menu.options[: len(picker.menu.options)]], getattr(self, trait)
             )
         (sets, columns, upload), path = self._data_controls()
-        self._box.layout.flex = "1 1 100%"
+        self._box.layout.flex, self._rerankers.menu.layout.flex, top.layout.flex = "1 1 100%", "2 1 220px", "1 1 90px"
         shown = [self._box, first, models.menu, self._rerankers.menu, top]
         compare = [other, others.menu, rest.menu]
         return shown, [

@@ -18,6 +18,7 @@ import workbench
 from workbench._optional import require
 from workbench.errors import DataFormatError, WorkbenchError, choose
 from workbench.folders import replacing
+from workbench.progress import track
 
 __all__ = ["SECTIONS", "Report", "Sections", "guess_languages", "report_batch", "write_report"]
 
@@ -120,6 +121,7 @@ def write_report(
     Raises:
         ChoiceError: an unknown format, section or parameter.
         WorkbenchError: the notebook stopped, for want of the data or of a column; nothing is written.
+        Cancelled: a listener to its progress, cell by cell, has stopped it; nothing is written.
     """
     papermill = require("papermill", extra="lab")
     started, out = time.monotonic(), Path(out)
@@ -200,11 +202,14 @@ def _run(notebook: Path, target: Path, parameters: Mapping[str, Any]) -> Any:
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
+    cells = len(json.loads(notebook.read_text("utf-8"))["cells"])
     try:
-        return papermill.execute_notebook(
-            str(notebook), str(target), dict(parameters), cwd=str(notebook.parent), kernel_name="python3",
-            progress_bar=False, store_widget_state=False, extra_arguments=["--IPKernelApp.log_level=50"],
-        )  # fmt: skip
+        with track(cells, unit="cells", desc="write the report") as bar:
+            return papermill.execute_notebook(
+                str(notebook), str(target), dict(parameters), cwd=str(notebook.parent), kernel_name="python3",
+                progress_bar=False, store_widget_state=False, extra_arguments=["--IPKernelApp.log_level=50"],
+                on_cell_executed=lambda **cell: bar.update(1),
+            )  # fmt: skip
     except PapermillExecutionError as error:
         said = re.sub(r"\x1b\[[0-9;]*m", "", str(error.evalue)).strip()
         raise WorkbenchError(f"No report was written: {said or error.ename}") from error

@@ -61,6 +61,10 @@ class SentenceTransformer(nn.Sequential, Parallel, Adaptable):
         backend: "torch", or "onnx" or "openvino", which read an export in the folder or make one; ``model_kwargs`` then
             says which ``file_name`` and ``provider``, see ``workbench.backends.load_compiled``.
 
+    Attributes:
+        loaded_from: the name or folder that makes this model again without further options; None for any other model,
+            and for one that was trained since.
+
     Raises:
         ModelNotFoundError: no such model; lists what was tried.
         ModelFormatError: the folder is damaged or unknown.
@@ -69,6 +73,8 @@ class SentenceTransformer(nn.Sequential, Parallel, Adaptable):
 
     Source: Sentence-BERT, Reimers and Gurevych 2019, arXiv:1908.10084.
     """
+
+    loaded_from: str | None
 
     def __init__(
         self,
@@ -128,6 +134,9 @@ class SentenceTransformer(nn.Sequential, Parallel, Adaptable):
         self.model_card_data = model_card_data or SentenceTransformerModelCardData()
         if folder is not None:
             self.model_card_data.came_from(folder)
+        other = (prompts, default_prompt_name, similarity_fn_name, revision, truncate_dim, model_kwargs)
+        as_it_is = folder is not None and backend == "torch" and not any((*other, tokenizer_kwargs, config_kwargs))
+        self.loaded_from = str(model_name_or_path) if as_it_is else None
         for name, block in blocks.items():
             self.add_module(name, block)
         self.eval()

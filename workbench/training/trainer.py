@@ -442,6 +442,8 @@ class Trainer(HuggingFaceTrainer):
             resume_from_checkpoint = checkpoints.latest(Path(self.args.output_dir))
         elif resume_from_checkpoint and not checkpoints.is_complete(Path(resume_from_checkpoint)):
             raise ModelFormatError(f"{resume_from_checkpoint} is no checkpoint, or was not written to its end.")
+        if hasattr(self.model, "loaded_from"):
+            self.model.loaded_from = None
         with track(0, unit="steps", desc="Training", show=False) as self._bar:
             try:
                 return super().train(str(resume_from_checkpoint) if resume_from_checkpoint else None, *args, **kwargs)

@@ -1,0 +1,71 @@
+"""A report on the data of a panel: what it is written of, where it goes, and the link to it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import ipywidgets as widgets
+
+from widgets._data import bundled_sets
+from widgets._theme import in_html
+from workbench.errors import WorkbenchError
+
+__all__ = ["link", "report_of"]
+
+
+def report_of(inputs: dict[str, Any], out: str | Path, columns: Sequence[str], parameters: dict[str, Any]) -> Path:
+    """Write a report of a run's inputs and return its path.
+
+    Args:
+        inputs: of a panel, with "data", "frame", "column" and "model".
+        out: the HTML file; "" for a new one in the working folder.
+        columns: the inputs that name a column; data that is in no file is written beside the report with those only.
+        parameters: of ``write_report``.
+
+    Raises:
+        WorkbenchError: there are no texts, the model was passed as an object, or the report's notebook has stopped.
+    """
+    from workbench.report import write_report
+
+    given, data = inputs["model"], inputs["data"]
+    model = given if isinstance(given, str) else getattr(given, "loaded_from", None)
+    if not any(text.strip() for text in inputs["texts"]):
+        raise WorkbenchError("There are no texts to report on. Choose data first.")
+    if not model:
+        raise WorkbenchError(
+            f"A report loads its model by itself; this one is an object ({type(given).__name__}). "
+            "Set model to a name or folder."
+        )
+    path = Path(out) if out else _fresh()
+    made = None
+    if not (isinstance(data, Path) or (isinstance(data, str) and (data in bundled_sets() or Path(data).is_file()))):
+        made = path.with_suffix(".jsonl")
+        used = dict.fromkeys(filter(None, (inputs[name] for name in columns)))
+        made.parent.mkdir(parents=True, exist_ok=True)
+        inputs["frame"][[*used]].to_json(made, orient="records", lines=True, force_ascii=False)
+    try:
+        report = write_report(made or data, path, text=inputs["column"], models=[model], **parameters)
+    except BaseException:
+        if made:
+            made.unlink()
+        raise
+    return report.paths[0]
+
+
+def link(place: widgets.Output, path: Path) -> None:
+    """Show a link to a file; the page finds it from the folder of its notebook."""
+    shown = path.resolve()
+    shown = shown.relative_to(Path.cwd()) if shown.is_relative_to(Path.cwd()) else shown
+    name = in_html(str(shown))
+    html = name if shown.is_absolute() else f"<a href='{quote(shown.as_posix())}' target='_blank'>{name}</a>"
+    data = {"text/html": f"<div class='wb-said'>Report: {html}</div>", "text/plain": f"Report: {shown}"}
+    place.outputs = ({"output_type": "display_data", "data": data, "metadata": {}},)
+
+
+def _fresh() -> Path:
+    """A file that is not there yet."""
+    number, path = 1, Path("report.html")
+    while path.exists():
+        number, path = number + 1, Path(f"report_{number + 1}.html")
+    return path
