@@ -31,8 +31,8 @@ FLOORS = {
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms.split()}
 LINES = {  # of code, blanks, comments and docstrings not counted: a room that grows past its share is too big
     "clustering": 400, "mining": 800, "projection": 250, "quantization": 400, "search": 2_600, "store": 650,
-    "evaluation": 1_350, "losses": 1_400, "training": 1_700, "datasets": 300, "images": 120, "readers": 220, "recipes": 660,
-    "report": 260, "registry": 120, "backends": 670, "the rest": 4_700,
+    "evaluation": 1_350, "losses": 1_400, "training": 1_700, "datasets": 300, "images": 120, "readers": 220,
+    "recipes": 660, "report": 260, "registry": 120, "backends": 670, "the rest": 4_700,
 }  # fmt: skip
 LARGEST_FILE = 2**20  # bytes of a tracked file outside workbench/assets
 
