@@ -94,7 +94,8 @@ def _fetched(url: str, max_bytes: int, timeout: float) -> bytes:
         request.HTTPDefaultErrorHandler, request.HTTPRedirectHandler, request.HTTPErrorProcessor,
     ):  # fmt: skip
         web.add_handler(handler())
-    end, parts, size = time.monotonic() + timeout, [], 0
+    end, size = time.monotonic() + timeout, 0
+    parts: list[bytes] = []
     asked = request.Request(url, headers={"User-Agent": "sentence-workbench", "Accept": "image/*"})  # noqa: S310
     with web.open(asked, timeout=timeout) as answer:
         while part := answer.read1(_CHUNK):  # read(n) would wait for all n

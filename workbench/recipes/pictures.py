@@ -85,7 +85,9 @@ def train_clip(
     words = block.tokenize(captions)
     words["image_text_info"] = [1] * len(captions)
     decayed = [[one for one in block.parameters() if (one.ndim > 1) == matrix] for matrix in (True, False)]
-    groups = [{"params": one, "weight_decay": decay} for one, decay in zip(decayed, (0.1, 0.0), strict=True)]
+    groups: list[dict[str, Any]] = [
+        {"params": one, "weight_decay": decay} for one, decay in zip(decayed, (0.1, 0.0), strict=True)
+    ]
     optimizer = torch.optim.AdamW(groups, lr=learning_rate)
     rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps, pct_start=0.1)
     with torch.enable_grad(), _one_thread(), track(steps, unit="steps", desc="Training") as bar:
