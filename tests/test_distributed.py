@@ -34,6 +34,7 @@ def cluster(tmp_path_factory):
     """The folder of runs on a cluster of two nodes, and what they came to."""
     folder = tmp_path_factory.mktemp("cluster")
     settings = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled", "RAY_raylet_start_wait_time_s": "240"}
+    settings["RAY_agent_register_timeout_ms"] = "240000"  # the raylet ends itself where its agent is slower to start
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **settings}
     command = [sys.executable, "-m", "tests.distributed_worker", str(folder)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
