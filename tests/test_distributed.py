@@ -24,7 +24,7 @@ from workbench.distributed.pieces import find_files, plan, read_piece
 from workbench.distributed.shards import Folder
 from workbench.distributed.sizes import sizing_table
 from workbench.encoding import Options
-from workbench.errors import ChoiceError, DataFormatError, DependencyError
+from workbench.errors import ChoiceError, DataFormatError, DependencyError, WorkerError
 
 ROOT = Path(__file__).parents[1]
 
@@ -34,6 +34,7 @@ def cluster(tmp_path_factory):
     """The folder of runs on a cluster of two nodes, and what they came to."""
     folder = tmp_path_factory.mktemp("cluster")
     settings = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled", "RAY_raylet_start_wait_time_s": "240"}
+    settings["RAY_agent_register_timeout_ms"] = "240000"  # the raylet ends itself where its agent is slower to start
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **settings}
     command = [sys.executable, "-m", "tests.distributed_worker", str(folder)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
@@ -310,6 +311,14 @@ def test_a_write_that_is_given_up_leaves_no_shard(tmp_path, monkeypatch):
     assert list(tmp_path.glob("shard-*")) == []
     Folder(tmp_path).tidy()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "host:port"])
+def test_a_cluster_that_is_not_there_is_said_at_once(tmp_path, tiny, address):
+    (tmp_path / "a.csv").write_text("text\nx\n")
+    with pytest.raises(WorkerError, match=f"Ray cannot be reached at '{address}'"):
+        encode_dataset(tmp_path / "a.csv", tiny, tmp_path / "out", address=address)
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_a_worker_raises_comes_back_as_an_answer(tmp_path, tiny):

@@ -3,6 +3,7 @@
 import copy
 import logging
 import os
+import socket
 import warnings
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
@@ -251,6 +252,9 @@ def _running(ray: Any, address: str | None) -> Iterator[None]:
             return
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
+            if ":" in (address or ""):  # where nobody listens, Ray would end the process after a minute
+                host, _, port = str(address).removeprefix("ray://").rpartition(":")
+                socket.create_connection((host, int(port)), timeout=10).close()
             ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="warning")
         except (OSError, ValueError, RuntimeError) as error:
             raise WorkerError(
