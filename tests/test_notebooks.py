@@ -284,7 +284,7 @@ def test_every_recipe_does_to_its_number_what_it_is_for(execute):
     assert cut["Matryoshka"][16] > cut["usual"][16]
     assert abs(cut["Matryoshka"][256] - cut["usual"][256]) < 0.03
     adapter = results["adapter"]
-    assert adapter["share"] < 0.01
+    assert adapter["share"] < 0.05
     assert adapter["quality"] > results["start"]["transformer"] + 0.02
     assert results["search"]["trials"] == 5
     found = results["several"]["found (nDCG@10)"]

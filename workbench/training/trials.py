@@ -32,6 +32,7 @@ def search(run: Callable[..., Any], n_trials: int, direction: str | list[str], o
     if options.get("load_if_exists") and not (options.get("storage") and options.get("study_name")):
         raise ValueError("To go on with a study, give its storage, such as 'sqlite:///trials.db', and its study_name.")
     options.setdefault("catch", (TrainingError,))  # a loss that is no number ends its trial, not the search
+    options.setdefault("gc_after_trial", True)  # a trial's trainer, model and optimizer hold each other
     options["storage"] = options.get("storage") or optuna.storages.InMemoryStorage()
     options["study_name"] = options.get("study_name") or f"study {uuid4()}"
     where = {key: options[key] for key in ("storage", "study_name")}
