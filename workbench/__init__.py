@@ -38,8 +38,9 @@ __all__ = [
 ]  # fmt: skip
 
 _ROOMS = [
-    "backends", "clustering", "datasets", "distributed", "errors", "evaluation", "losses", "metrics", "mining",
-    "models", "progress", "projection", "quantization", "readers", "search", "similarity", "store", "training", "util",
+    "backends", "clustering", "datasets", "distributed", "errors", "evaluation", "images", "losses", "metrics",
+    "mining", "models", "progress", "projection", "quantization", "readers", "recipes", "scorecard", "search",
+    "similarity", "store", "training", "util",
 ]  # fmt: skip
 _HOMES = dict.fromkeys(_ROOMS, "") | {
     "CrossEncoder": "cross_encoder", "EmbeddingStore": "store", "SentenceTransformer": "sentence_transformer",
