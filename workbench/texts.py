@@ -25,7 +25,8 @@ def as_texts(inputs: Any, *, accept: tuple[type, ...] = (), name: str = "sentenc
     Raises:
         TextTypeError: a row is not a text; names its index and type.
     """
-    if isinstance(inputs, (str, *accept)) and getattr(inputs, "ndim", 2) in (2, 3):  # an array of texts has one axis
+    one = isinstance(inputs, accept) and getattr(inputs, "ndim", 2) in (2, 3)  # an array of texts has one axis
+    if one or isinstance(inputs, str):
         check_text(inputs, 0, accept)
         return [inputs], True
     if isinstance(inputs, np.ndarray) and inputs.ndim == 0 and isinstance(inputs.item(), str):
