@@ -160,6 +160,12 @@ def test_the_form_follows_the_inputs_and_sets_them(panel):
     assert panel.model == "some/folder"
 
 
+def test_no_report_on_texts_is_offered_for_pictures(panel):
+    shown = [getattr(part, "description", "") for part in panel.children[3].children]
+    assert "Run" in shown
+    assert "Report" not in shown
+
+
 def test_hostile_words_stay_text(table):
     frame = pd.DataFrame({"file": [str(table.parent / "red.png")] * len(HOSTILE), "words": HOSTILE})
     panel = ImagePanel(frame, column="file", caption="words", model=Colours(), query=HOSTILE[0], top=7)

@@ -96,6 +96,7 @@ class ImagePanel(DataPanel):
     """
 
     title = "Search pictures by words"
+    reports = False  # a report is on texts
     purpose = "A picture and a text that describes it have vectors that are close to each other."
     first_step = "Choose a table with files of pictures and a model of pictures and texts, such as clip-ViT-B-32."
     inputs = ("data", "column", "caption", "model", "query", "top")
