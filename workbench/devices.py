@@ -1,13 +1,15 @@
 """Where the work runs: choosing a torch device and how many tokens one batch may hold there."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 
 from workbench.errors import ChoiceError
 
-__all__ = ["batch_to_device", "default_devices", "pick_device", "token_budget"]
+__all__ = ["batch_to_device", "default_devices", "one_thread", "pick_device", "token_budget"]
 
 
 def pick_device(device: str | torch.device | None = None) -> torch.device:
@@ -53,6 +55,17 @@ def default_devices() -> list[str]:
     if torch.cuda.is_available():
         return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
     return ["cpu"] * min(4, os.cpu_count() or 1)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch work on one thread while this is open: for fair timing, and where cores are shared and work is small."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _available() -> list[str]:

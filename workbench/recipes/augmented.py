@@ -64,7 +64,7 @@ def augment_gold(
     rows = _gold_rows(gold)
     settings = {"retrievers": list(retrievers), "per_text": per_text, "options": [cross_options, options]}
     steps = Steps(output_path, gold=rows, cross_encoder=cross_encoder, student=student, **settings)
-    teacher = steps.fit(cross_encoder, _table(rows), BinaryCrossEntropyLoss, "cross-encoder", **cross_options or {})
+    teacher = _teacher(steps, cross_encoder, rows, cross_options)
     texts = [text for row in rows for text in row[:2]]
     silver = _silver(steps, teacher, texts, retrievers, per_text, {_key(row[0], row[1]) for row in rows})
     return steps.fit(student, _table([*rows, *silver]), CosineSimilarityLoss, **options)
@@ -133,7 +133,7 @@ def augment_domain(
     rows, known = _gold_rows(source), as_texts(texts, name="texts")[0]
     settings = {"retrievers": list(retrievers), "per_text": per_text, "options": [cross_options, options]}
     steps = Steps(output_path, source=rows, texts=known, cross_encoder=cross_encoder, student=student, **settings)
-    teacher = steps.fit(cross_encoder, _table(rows), BinaryCrossEntropyLoss, "cross-encoder", **cross_options or {})
+    teacher = _teacher(steps, cross_encoder, rows, cross_options)
     silver = _silver(steps, teacher, known, retrievers, per_text, set())
     return steps.fit(student, _table(silver), CosineSimilarityLoss, **options)
 
@@ -169,6 +169,11 @@ def _both(cross_encoder: Any, student: Any) -> tuple[Any, Any]:
         as_model("cross_encoder", cross_encoder, "predict", CrossEncoder),
         as_model("student", student, "encode", SentenceTransformer),
     )
+
+
+def _teacher(steps: Steps, cross_encoder: Any, rows: list[_Scored], options: dict[str, Any] | None) -> Any:
+    """The cross-encoder, trained on labelled pairs."""
+    return steps.fit(cross_encoder, _table(rows), BinaryCrossEntropyLoss, "cross-encoder", **options or {})
 
 
 def _silver(

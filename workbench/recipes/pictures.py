@@ -7,8 +7,7 @@ over the vectors, near duplicates are ``community_detection`` with a high thresh
 import math
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
+from workbench.devices import one_thread
 from workbench.folders import write_json
 from workbench.images import naming_rows
 from workbench.losses.ranking import MultipleNegativesSymmetricRankingLoss
@@ -90,7 +90,8 @@ def train_clip(
     ]
     optimizer = torch.optim.AdamW(groups, lr=learning_rate)
     rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps, pct_start=0.1)
-    with torch.enable_grad(), _one_thread(), track(steps, unit="steps", desc="Training") as bar:
+    # products as small as these gain nothing from more threads, and lose much where cores are shared
+    with torch.enable_grad(), one_thread(), track(steps, unit="steps", desc="Training") as bar:
         for _ in range(steps):
             seen = block({"pixel_values": _moved(images, draw, jitter), "image_text_info": [0] * len(images)})
             read = block({**words, **_shortened(words["input_ids"], draw, forget)})
@@ -129,17 +130,6 @@ def zero_shot(
     read = model.encode([template.replace("{}", label) for label in labels], **options)
     shares: Tensor = (scale * model.encode(list(pictures), **options) @ read.T).softmax(1)
     return shares.float().cpu().numpy()
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Products as small as these gain nothing from more threads, and lose much where cores are shared."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _moved(images: Tensor, draw: np.random.Generator, jitter: float) -> Tensor:

@@ -2,8 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch.nn.functional import normalize
 
+from workbench.devices import one_thread
 from workbench.errors import VectorError, choose
 from workbench.progress import listen, track
 from workbench.quantization.codes import PRECISIONS, Quantizer
@@ -214,20 +214,10 @@ def _recall(ids: _Array, whole: tuple[_Array, _Array], worst: _Array) -> float:
 def _latency(search: _Search, queries: _Array) -> float:
     """Milliseconds for one query, on one thread."""
     seconds = []
-    with _one_thread():
+    with one_thread():
         for turn in range(1 + _REPEATS):  # the first only warms up
             for place in range(min(_TIMED, len(queries))):
                 start = time.perf_counter()
                 search(queries[place : place + 1])
                 seconds += [time.perf_counter() - start] if turn else []
     return 1000 * statistics.median(seconds)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
