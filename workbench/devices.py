@@ -59,7 +59,7 @@ def default_devices() -> list[str]:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch work on one thread while this is open: for fair timing, and where cores are shared and work is small."""
+    """Let torch work on one thread while this is open: for fair timing, or small work on shared cores."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
