@@ -57,6 +57,14 @@ def test_an_adapter_alone_is_trainable_and_changes_the_vectors(tiny):
     assert np.abs(tiny.encode(TEXTS) - before).max() > 0.01
 
 
+def test_a_model_with_an_adapter_is_no_longer_the_one_of_its_name(tiny):
+    assert tiny.loaded_from
+    tiny.add_adapter(lora())
+    assert tiny.loaded_from is None
+    tiny.merge_and_unload()
+    assert tiny.loaded_from is None
+
+
 def test_disabled_adapters_give_the_vectors_of_the_model_until_they_are_enabled(tiny):
     plain = tiny.encode(TEXTS)
     tiny.add_adapter(lora())

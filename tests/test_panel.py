@@ -898,3 +898,16 @@ def test_a_model_that_was_loaded_by_its_name_is_shared_with_the_panel_under_this
     for other in (SentenceTransformer(tiny_folder, truncate_dim=8), SentenceTransformer(modules=list(model))):
         assert other.loaded_from is None
         assert HeatmapPanel(TEXTS, model=other).parameters["model"] == "SentenceTransformer"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("truncate_dim", 8), ("prompts", {"query": "q: "}), ("max_seq_length", 5), ("default_prompt_name", "x")],
+)
+def test_a_model_that_was_set_otherwise_since_is_no_longer_the_one_of_its_name(tiny_folder, name, value):
+    model = SentenceTransformer(tiny_folder)
+    before = getattr(model, name)
+    setattr(model, name, value)
+    assert model.loaded_from is None
+    setattr(model, name, before)
+    assert model.loaded_from == str(tiny_folder)

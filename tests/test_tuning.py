@@ -81,7 +81,7 @@ def test_without_a_folder_the_code_makes_the_export_itself(tiny_folder, tmp_path
 
 
 def test_an_int8_export_that_is_there_is_taken(table, monkeypatch):
-    monkeypatch.setattr(tuning, "_INT8", {})
+    monkeypatch.setattr(tuning, "_int8_export", None)
     found = tune(table[1], TEXTS, backends=["onnx", "openvino"], precisions=["int8"], device="cpu", **SMALL)
     assert set(found.backend) == {"onnx", "openvino"}
     assert found.note.eq("").all()

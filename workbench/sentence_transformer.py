@@ -61,10 +61,6 @@ class SentenceTransformer(nn.Sequential, Parallel, Adaptable):
         backend: "torch", or "onnx" or "openvino", which read an export in the folder or make one; ``model_kwargs`` then
             says which ``file_name`` and ``provider``, see ``workbench.backends.load_compiled``.
 
-    Attributes:
-        loaded_from: the name or folder that makes this model again without further options; None for any other model,
-            and for one that was trained since.
-
     Raises:
         ModelNotFoundError: no such model; lists what was tried.
         ModelFormatError: the folder is damaged or unknown.
@@ -73,8 +69,6 @@ class SentenceTransformer(nn.Sequential, Parallel, Adaptable):
 
     Source: Sentence-BERT, Reimers and Gurevych 2019, arXiv:1908.10084.
     """
-
-    loaded_from: str | None
 
     def __init__(
         self,
@@ -136,9 +130,9 @@ class SentenceTransformer(nn.Sequential, Parallel, Adaptable):
             self.model_card_data.came_from(folder)
         other = (prompts, default_prompt_name, similarity_fn_name, revision, truncate_dim, model_kwargs)
         as_it_is = folder is not None and backend == "torch" and not any((*other, tokenizer_kwargs, config_kwargs))
-        self.loaded_from = str(model_name_or_path) if as_it_is else None
         for name, block in blocks.items():
             self.add_module(name, block)
+        self.loaded_from = str(model_name_or_path) if as_it_is else None
         self.eval()
         self.to(target)
 
@@ -446,6 +440,26 @@ class SentenceTransformer(nn.Sequential, Parallel, Adaptable):
     @tokenizer.setter
     def tokenizer(self, value: Any) -> None:
         self._first_module().tokenizer = value
+
+    @property
+    def loaded_from(self) -> str | None:
+        """The name or folder that makes this model again without further options.
+
+        None for any other model, and for one that was trained, adapted or set otherwise since.
+        """
+        return self._loaded[0] if self._loaded and self._loaded[1] == self._settings() else None
+
+    @loaded_from.setter
+    def loaded_from(self, name: str | None) -> None:
+        self._loaded = None if name is None else (name, self._settings())
+
+    def _changed(self) -> None:
+        self.loaded_from = None
+
+    def _settings(self) -> tuple[Any, ...]:
+        """What of this model can be set and changes its vectors."""
+        own = dict(self.prompts), self.default_prompt_name, self.truncate_dim, self._similarity
+        return (*own, self.max_seq_length if len(self) else None, len(self))
 
     @property
     def max_seq_length(self) -> int | None:

@@ -175,7 +175,7 @@ def _ways(
         yield from (way(backend, "int8", name, file_name=path.name) for path in there)
         if there:
             continue
-        export = _INT8[backend]
+        export = _int8_export(backend)
         made = way(backend, "int8", str(folder), file_name=export.file)
 
         def load(backend: str = backend, export: _Export = export, made: _Way = made) -> SentenceTransformer:
@@ -242,18 +242,19 @@ class _Export:
     arguments: str
 
 
-_CPU: Any = _processor()
-_INT8 = {
-    "onnx": _Export(
+def _int8_export(backend: str) -> _Export:
+    """How the int8 export of a backend is made for this machine."""
+    if backend == "openvino":
+        return _Export(
+            export_static_quantized_openvino_model,
+            lambda model, folder, texts: export_static_quantized_openvino_model(model, None, folder, texts=texts),
+            "openvino_model_qint8_quantized.xml",
+            "None, {folder!r}, texts=texts",
+        )
+    cpu: Any = _processor()
+    return _Export(
         export_dynamic_quantized_onnx_model,
-        lambda model, folder, texts: export_dynamic_quantized_onnx_model(model, _CPU, folder),
-        f"model_qint8_{_CPU}.onnx",
-        f"{_CPU!r}, {{folder!r}}",
-    ),
-    "openvino": _Export(
-        export_static_quantized_openvino_model,
-        lambda model, folder, texts: export_static_quantized_openvino_model(model, None, folder, texts=texts),
-        "openvino_model_qint8_quantized.xml",
-        "None, {folder!r}, texts=texts",
-    ),
-}
+        lambda model, folder, texts: export_dynamic_quantized_onnx_model(model, cpu, folder),
+        f"model_qint8_{cpu}.onnx",
+        f"{cpu!r}, {{folder!r}}",
+    )

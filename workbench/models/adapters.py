@@ -54,6 +54,7 @@ class Adaptable:
         if not isinstance(adapter_config, config):
             raise TypeError(f"adapter_config is {type(adapter_config).__name__}; expected a peft.PeftConfig.")
         _add(self._adaptable(), adapter_config, adapter_name)
+        self._changed()
 
     def load_adapter(
         self, peft_model_id: str | Path, adapter_name: str | None = None, *, is_trainable: bool = True, **options: Any
@@ -73,6 +74,7 @@ class Adaptable:
         """
         model = self._adaptable()
         attach_adapter(model, hub.resolve(peft_model_id, **options), adapter_name)
+        self._changed()
         if not is_trainable:
             model.requires_grad_(False)  # the rest is frozen already
 
@@ -87,14 +89,17 @@ class Adaptable:
         for name in [adapter_name] if isinstance(adapter_name, str) else adapter_name:
             choose("adapter", name, model.peft_config)
         model.set_adapter(adapter_name)
+        self._changed()
 
     def enable_adapters(self) -> None:
         """Use the active adapters again."""
         self._adapted().enable_adapters()
+        self._changed()
 
     def disable_adapters(self) -> None:
         """Give the vectors or scores of the model without its adapters, until they are enabled."""
         self._adapted().disable_adapters()
+        self._changed()
 
     def get_adapter_state_dict(self, adapter_name: str | None = None, **options: Any) -> dict[str, Any]:
         """Return the weights of an adapter, None: of the active one, by the names of their places."""
@@ -107,6 +112,7 @@ class Adaptable:
         for name in [adapter_names] if isinstance(adapter_names, str) else adapter_names:
             choose("adapter", name, model.peft_config)
         model.delete_adapter(adapter_names)
+        self._changed()
         if not is_adapted(model):
             model.requires_grad_(True)
 
@@ -134,6 +140,9 @@ class Adaptable:
         del model.peft_config
         model._hf_peft_config_loaded = False
         model.requires_grad_(True)
+
+    def _changed(self) -> None:
+        """Called when other adapters are at work than before."""
 
     def _adaptable(self) -> Any:
         if (model := self.transformers_model) is None:
