@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -129,6 +130,24 @@ def test_rescoring_finds_more_among_more_candidates():
     few = recall(index.search(QUERIES).ids, ids)
     index.settings["rescore_multiplier"] = 16
     assert recall(index.search(QUERIES).ids, ids) >= few
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_what_usearch_leaves_in_memory_beyond_the_rows_it_found_is_not_read(metric):
+    index = make("usearch", metric=metric)
+    index.add(None, ROWS[:8])
+    found = index._engine.search(QUERIES, 8)
+    signalling = np.array(0x7F800001, np.uint32).view(np.float32)  # a NaN that warns when it is reckoned with
+    found.counts[:] = 5
+    found.distances[:, 5:] = signalling
+    found.keys[:, 5:] = np.iinfo(np.uint64).max
+    engine = index._engine
+    index._engine = SimpleNamespace(search=lambda queries, n: found)
+    answer = index.search(QUERIES, 8)
+    index._engine = engine
+    assert (answer.ids[:, 5:] == -1).all() or all(one is None for one in answer.ids[:, 5:].flatten())
+    assert np.isneginf(answer.scores[:, 5:]).all()
+    assert np.isfinite(answer.scores[:, :5]).all()
 
 
 @pytest.mark.parametrize("name", [name for name in EMBEDDED if name != "faiss hnsw"])

@@ -59,11 +59,12 @@ class USearchIndex(VectorIndex):
             queries = self._stored(self._code_of(queries))
         # One query would come back in another form than several do.
         matches = self._engine.search(queries if len(queries) > 1 else np.repeat(queries, 2, axis=0), n)
+        # Beyond the count of a query, keys and distances are whatever was in memory.
         there = np.arange(n) < np.asarray(matches.counts)[:, None]
-        distances = np.asarray(matches.distances, np.float32)
+        distances = np.where(there, np.asarray(matches.distances, np.float32), np.float32(np.inf))
         scores = -np.sqrt(np.maximum(distances, 0)) if self._inner == "euclidean" else 1 - distances
         places = np.where(there, np.asarray(matches.keys).astype(np.int64), -1)
-        return np.where(there, scores, -np.inf)[: len(queries)], places[: len(queries)]
+        return scores[: len(queries)], places[: len(queries)]
 
     def _code_of(self, queries: _Array) -> _Array:
         """What queries are compared with codes as."""
