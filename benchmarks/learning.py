@@ -47,6 +47,7 @@ def judge(options: argparse.Namespace, model: Any, dimensions: int | None = None
 def train(trainer: str, model: Any, data: Any, loss: Any, **settings: Any) -> None:
     """Train with a warm-up over a tenth of the steps, and keep the last weights."""
     import workbench
+    from workbench.devices import bfloat16_is_faster
 
     defaults = {
         "per_device_train_batch_size": 32,
@@ -56,6 +57,7 @@ def train(trainer: str, model: Any, data: Any, loss: Any, **settings: Any) -> No
         "disable_tqdm": True,
         "logging_strategy": "no",
         "use_cpu": True,
+        "bf16": bfloat16_is_faster(),
         "dataloader_pin_memory": False,
         "seed": 12,
     }

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -251,11 +252,12 @@ def sharded(folder):
     return {"weights": list(saved.state_dict().values()), "is_cut": isinstance(next(model.parameters()), DTensor)}
 
 
-def everything(folder):
-    found = {name: run(name, folder) for name in RUNS}
-    found |= {"cross-encoder": pair_run(folder), "evaluated": evaluated_run(folder), "resumed": resumed_run(folder)}
-    found["sharded"] = sharded(folder)
-    return found | {"in step": in_step(folder), "encoded": encoded(folder), "gathered": gathered_gradient()}
+def everything(folder, parts=()):
+    """What each part found; without names, all of them."""
+    known = {name: partial(run, name) for name in RUNS}
+    known |= {"cross-encoder": pair_run, "evaluated": evaluated_run, "resumed": resumed_run, "sharded": sharded}
+    known |= {"in step": in_step, "encoded": encoded, "gathered": lambda _: gathered_gradient()}
+    return {name: known[name](folder) for name in parts or known}
 
 
 if __name__ == "__main__":
@@ -263,4 +265,4 @@ if __name__ == "__main__":
     distributed.init_process_group("gloo")
     folder = Path(sys.argv[1])
     np.random.seed(0)
-    torch.save(everything(folder / "shared"), folder / f"found{os.environ['RANK']}")
+    torch.save(everything(folder / "shared", sys.argv[2:]), folder / f"found{os.environ['RANK']}")

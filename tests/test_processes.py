@@ -27,7 +27,8 @@ CLOSE = {"rtol": 0, "atol": 1e-5}
 
 def launch(launcher, *arguments):
     """Run a module in two processes on the cpu; returns how that ended and what they wrote on the screen."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1"}
+    own = {name: value for name, value in os.environ.items() if not name.startswith("ACCELERATE_")}  # of earlier runs
+    environment = {**own, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", *launcher, *map(str, arguments)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     child = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True, **pipes)
@@ -39,14 +40,18 @@ def launch(launcher, *arguments):
     return child.returncode, said
 
 
+def found_by(launcher, folder, *parts):
+    """What each of two processes found."""
+    code, said = launch(launcher, "tests.processes_worker", folder, *parts)
+    assert code == 0, said[-3000:]
+    return [torch.load(folder / f"found{number}", weights_only=False) for number in (0, 1)]
+
+
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
     """What each of two processes found."""
-    folder = tmp_path_factory.mktemp("two")
     torchrun = ["torch.distributed.run", "--nproc-per-node", "2", "--standalone", "-m"]
-    code, said = launch(torchrun, "tests.processes_worker", folder)
-    assert code == 0, said[-3000:]
-    return [torch.load(folder / f"found{number}", weights_only=False) for number in (0, 1)]
+    return found_by(torchrun, tmp_path_factory.mktemp("two"))
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +73,15 @@ def test_two_processes_have_the_losses_and_weights_of_one(two, one, name):
     same(two[0][name]["weights"], one[name]["weights"])
     same(two[0][name]["weights"], two[1][name]["weights"], rtol=0, atol=0)
     assert len(set(one[name]["losses"])) > 1
+
+
+def test_accelerate_launch_gives_what_torchrun_gives(two, tmp_path):
+    accelerate = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
+    plain = ["--mixed_precision", "no", "--dynamo_backend", "no", "-m"]
+    for mine, other in zip(found_by([*accelerate, *plain], tmp_path, "cross-encoder"), two, strict=True):
+        assert mine.keys() == {"cross-encoder"}
+        assert mine["cross-encoder"]["losses"] == other["cross-encoder"]["losses"]
+        same(mine["cross-encoder"]["weights"], other["cross-encoder"]["weights"])
 
 
 def test_losses_that_hang_on_who_shares_a_batch_leave_all_processes_in_step(two):

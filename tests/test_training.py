@@ -9,6 +9,7 @@ import subprocess
 import sys
 import weakref
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from tests import tiny_pairs
 from tests.tiny_training import TEXTS, arguments, losses_of, pairs, static
 from tests.training_worker import train
 from workbench import CrossEncoder, CrossEncoderTrainer, CrossEncoderTrainingArguments, SentenceTransformer
+from workbench.devices import bfloat16_is_faster
 from workbench.errors import ChoiceError, ColumnsError, ModelFormatError, TrainingError
 from workbench.losses import (
     CachedMultipleNegativesRankingLoss,
@@ -369,13 +371,27 @@ def test_unknown_names_are_refused_by_the_arguments_alone(tmp_path):
         Arguments(str(tmp_path), batch_sampler="sorted")
 
 
-def test_half_precision_needs_a_device_that_has_it(tmp_path):
-    if torch.cuda.is_available():
-        return
+def test_half_precision_needs_a_device_that_has_it(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="fp16"):
         run(tmp_path, max_steps=1, fp16=True)
-    with pytest.warns(UserWarning, match="bf16 on the cpu"):
+    monkeypatch.setattr("workbench.training.arguments.bfloat16_is_faster", lambda: False)
+    with pytest.warns(UserWarning, match="bf16 is slower"):
         run(tmp_path, max_steps=1, bf16=True)
+    monkeypatch.setattr("workbench.training.arguments.bfloat16_is_faster", lambda: True)
+    run(tmp_path, max_steps=1, bf16=True)
+
+
+def test_whether_bfloat16_is_faster_is_measured(monkeypatch):
+    clock = SimpleNamespace(now=0.0, perf_counter=lambda: clock.now)
+    monkeypatch.setattr("workbench.devices.time", clock)
+    for slow in (torch.float32, torch.bfloat16):
+
+        def product(left, right, out, slow=slow):
+            clock.now += 1 + (left.dtype is slow)
+            return out
+
+        monkeypatch.setattr(torch, "mm", product)
+        assert bfloat16_is_faster() == (slow is torch.float32)
 
 
 def test_the_folder_of_an_evaluator_is_made(tmp_path):

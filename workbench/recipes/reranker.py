@@ -4,28 +4,44 @@ import logging
 import random
 import tempfile
 import time
+import warnings
 from collections import Counter
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from workbench import hub
 from workbench.cross_encoder import CrossEncoder
+from workbench.devices import bfloat16_is_faster
+from workbench.errors import TruncationWarning
 from workbench.folders import load_state, save_state, write_atomically
 from workbench.losses.cross_encoder import BinaryCrossEntropyLoss
 from workbench.losses.listwise import ListNetLoss
 from workbench.models.static import keep_tokens
 from workbench.recipes.public_data import PublicData, beginning, windows
 from workbench.search.topk import top_k
+from workbench.sentence_transformer import SentenceTransformer
 
 __all__ = ["make_reranker"]
 
 _LOG = logging.getLogger(__name__)
 _PLACES = 256  # positions that are kept
-_SURE = 8.0  # grade of the right passage: the softmax over six gives it 99.8 %
-_Group = tuple[str, list[str]]  # a question, and passages of which the first answers it
+_SHARPNESS = 10.0  # what the teacher's cosine similarity counts in a grade
+_RIGHT = 4.0  # what being the passage that answers the question adds to it
+_LABELS = {"entailment": 1.0, "neutral": 0.5, "contradiction": 0.0}
+_SHARE = 6  # one of so many articles is cut in each way: enough questions, and the teacher reads less
+_KINDS = ((40, 0.3), (70, 0.3), (110, 0.2))  # words of a passage, share of the lists; the rest are short texts
+
+
+class _Asked(NamedTuple):
+    """A text, others to order by how well they answer it, and which of them is known to: its place, or none."""
+
+    query: str
+    texts: list[str]
+    right: int | None
 
 
 def make_reranker(
@@ -36,7 +52,7 @@ def make_reranker(
     retriever: Any,
     layers: int = 2,
     tokens: int = 21_000,
-    steps: int = 1_500,
+    steps: int = 4_000,
     lists: int = 12,
     passages: int = 6,
     learning_rate: float = 4e-4,
@@ -45,93 +61,145 @@ def make_reranker(
 ) -> CrossEncoder:
     """Train a small cross-encoder on questions and passages, and return it as it is read from its folder.
 
-    Four of five steps take ``lists`` questions, each with its passage and ``passages`` - 1 others that ``retriever``
-    finds alike; the fifth takes 64 pairs of sentences with scores, so that alike sentences score high too. The token
-    vectors stay as the teacher has them, so that words never met in training keep their place among the others.
+    Four of five steps take ``lists`` texts, each with ``passages`` others that ``retriever`` mostly finds alike. Their
+    grades are the teacher's similarities, and more for the passage known to answer (knowledge distillation as in
+    Hofstätter et al. 2020, arXiv:2010.02666, with whole lists in place of margins). The fifth takes pairs of sentences
+    with scores and with entailment labels, so that alike sentences score high too. The token vectors stay as the
+    teacher has them, so that words never met in training keep their place among the others.
 
     Args:
-        teacher: folder of a BERT model, whose first ``layers`` are taken, with its most frequent ``tokens``.
+        teacher: folder of a BERT model, whose first ``layers`` are taken, with its most frequent ``tokens``; the whole
+            of it grades.
         data: what to train on.
         output_path: where to write; ``sha256.json`` there lists the large files for ``hub.verify``.
         retriever: a SentenceTransformer that finds the wrong passages.
         layers: layers kept.
         tokens: tokens kept, those most frequent in the texts of ``data``.
         steps: steps of training.
-        lists: questions of a step.
-        passages: passages of a question.
+        lists: queries of a step.
+        passages: passages of a query.
         learning_rate: at the start; it falls to zero.
         max_length: pairs are cut to this many tokens.
         seed: of all that is drawn.
     """
     torch.manual_seed(seed)
     draw = random.Random(seed)  # noqa: S311 (no secret)
-    groups = _question_groups(data, retriever, passages, steps * lists, draw)
-    runs = [groups[place : place + lists] for place in range(0, len(groups), lists)]
-    draw.shuffle(runs)
-    model = _first_layers(hub.resolve(teacher), data.texts(), layers, tokens, max_length)
+    asked = _asked(data, retriever, passages, steps * lists, draw)
+    folder = hub.resolve(teacher)
+    model = _first_layers(folder, data.texts(), layers, tokens, max_length)
     ranking, scoring = ListNetLoss(model, mini_batch_size=0), BinaryCrossEntropyLoss(model)
     model.model.base_model.embeddings.word_embeddings.requires_grad_(False)
-    model.train()
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=learning_rate, weight_decay=0.01)
     start, lost = time.perf_counter(), 0.0
-    for step in range(steps):
-        for part in optimizer.param_groups:
-            part["lr"] = learning_rate * min(1, 20 * (step + 1) / steps) * (1 - step / steps)
-        if step % 5 == 4:
-            rows = draw.sample(data.sts, min(64, len(data.sts)))
-            loss = 2 * scoring([[row[0] for row in rows], [row[1] for row in rows]], torch.tensor([r[2] for r in rows]))
-        else:
-            some = runs[step % len(runs)]
-            grades = [torch.tensor([_SURE] + [0.0] * (len(texts) - 1)) for _, texts in some]
-            loss = ranking([[question for question, _ in some], [texts for _, texts in some]], grades)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(weights, 1.0)
-        optimizer.step()
-        lost = 0.98 * lost + 0.02 * loss.item()
-        if step % 50 == 49:
-            _LOG.info("step %d of %d, loss %.3f, %.0f s", step + 1, steps, lost, time.perf_counter() - start)
+    with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16_is_faster()):
+        graded = list(zip(asked, _grades(SentenceTransformer(folder, device="cpu"), asked), strict=True))
+        runs = [graded[place : place + lists] for place in range(0, len(graded), lists)]
+        draw.shuffle(runs)
+        model.train()
+        for step in range(steps):
+            for part in optimizer.param_groups:
+                part["lr"] = learning_rate * min(1, 20 * (step + 1) / steps) * (1 - step / steps)
+            if step % 5 == 4:
+                rows = draw.sample(data.sts, min(32, len(data.sts)))
+                rows += [(a, b, _LABELS[c]) for a, b, c in draw.sample(data.snli, min(32, len(data.snli)))]
+                first, second, scores = (list(column) for column in zip(*rows, strict=True))
+                loss = 2 * scoring([first, second], torch.tensor(scores))
+            else:
+                some = runs[step % len(runs)]
+                columns = [[row.query for row, _ in some], [row.texts for row, _ in some]]
+                loss = ranking(columns, [grade for _, grade in some])
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(weights, 1.0)
+            optimizer.step()
+            lost = 0.98 * lost + 0.02 * loss.item()
+            if step % 50 == 49:
+                _LOG.info("step %d of %d, loss %.3f, %.0f s", step + 1, steps, lost, time.perf_counter() - start)
     with torch.no_grad():
         for weight in model.parameters():
             weight.copy_(weight.half())
     model.eval()
-    with write_atomically(output_path) as folder:
-        model.save_pretrained(folder)
-        save_state(folder, {name: tensor.half() for name, tensor in load_state(folder).items()})
-        hub.seal(folder)
+    with write_atomically(output_path) as written:
+        model.save_pretrained(written)
+        save_state(written, {name: tensor.half() for name, tensor in load_state(written).items()})
+        hub.seal(written)
     return CrossEncoder(output_path, device="cpu")
 
 
-def _question_groups(data: PublicData, retriever: Any, passages: int, count: int, draw: random.Random) -> list[_Group]:
-    """Up to ``count`` questions, each with the passage that answers it and those that ``retriever`` takes for it.
+def _grades(teacher: Any, asked: list[_Asked]) -> list[Tensor]:
+    """How much each text of each list should score: by the teacher, and more where it is known to answer."""
+    texts = list(dict.fromkeys(chain.from_iterable((row.query, *row.texts) for row in asked)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TruncationWarning)
+        vectors = teacher.encode(texts, convert_to_tensor=True, normalize_embeddings=True, show_progress_bar=True)
+    place = {text: number for number, text in enumerate(texts)}
+    found = []
+    for row in asked:
+        grade = _SHARPNESS * (vectors[[place[text] for text in row.texts]] @ vectors[place[row.query]])
+        if row.right is not None:
+            grade[row.right] += _RIGHT
+        found.append(grade)
+    return found
 
-    Passages are windows of 30 to 110 words, the same length for a run of questions, so that little is padded.
+
+def _asked(data: PublicData, retriever: Any, passages: int, count: int, draw: random.Random) -> list[_Asked]:
+    """About ``count`` lists: questions with passages, sentences with the passages around them, and short texts.
+
+    Passages are windows of 40 to 110 words, the same length for a run of lists, so that little is padded. Each article
+    is cut in one way, so that the teacher reads it once.
     """
-    groups: list[_Group] = []
-    for words, share in ((40, 0.4), (60, 0.3), (110, 0.3)):
-        asked: list[tuple[str, int]] = []
+    rows: list[_Asked] = []
+    for turn, (words, share) in enumerate(_KINDS):
         texts: list[str] = []
         owner: list[int] = []  # of each passage, the number of its text: no passage of the same text is a wrong one
+        questions: list[tuple[str, int]] = []
         for number, paragraph in enumerate(data.squad):
-            parts, first = windows(paragraph.text, words), len(texts)
-            for question, place in paragraph.questions:
-                asked.append((question, first + max(n for n, (start, _) in enumerate(parts) if start <= place)))
-            texts += [text for _, text in parts]
-            owner += [number] * len(parts)
-        for number, (question, answer) in enumerate(data.medquad, len(data.squad)):
-            asked.append((question, len(texts)))
+            if paragraph.article % _SHARE == turn:
+                parts, first = windows(paragraph.text, words), len(texts)
+                for question, place in paragraph.questions:
+                    questions.append((question, first + max(n for n, (start, _) in enumerate(parts) if start <= place)))
+                texts += [text for _, text in parts]
+                owner += [number] * len(parts)
+        for number, (question, answer) in enumerate(data.medquad[turn::_SHARE], len(data.squad)):
+            questions.append((question, len(texts)))
             texts.append(beginning(answer, words))
             owner.append(number)
-        some = draw.sample(asked, min(len(asked), int(count * share)))
-        vectors = retriever.encode(texts, convert_to_tensor=True)
-        _, found = top_k(retriever.encode([question for question, _ in some], convert_to_tensor=True), vectors, 24)
-        for (question, right), row in zip(some, found.tolist(), strict=True):
+        asked = draw.sample(questions, min(len(questions), int(count * share * 0.75)))
+        known = len(asked)
+        asked += [(_sentence(texts[place], draw), place) for place in draw.choices(range(len(texts)), k=known // 3)]
+        found = _alike(retriever, [query for query, _ in asked], texts)
+        for number, ((query, right), row) in enumerate(zip(asked, found, strict=True)):
             wrong = [place for place in row if owner[place] != owner[right] and texts[place] != texts[right]]
-            hard = draw.sample(wrong[:16], min(passages - 2, len(wrong)))
-            others = hard + draw.sample(range(len(texts)), passages - 1 - len(hard))
-            groups.append((question, [texts[place] for place in (right, *others)]))
-    return groups
+            others = _some(wrong, passages - 1, len(texts), draw)
+            # A sentence is cut out of its own passage, which else would be found by its letters.
+            own = texts[right].replace(query, " ").strip() or texts[right]
+            rows.append(_Asked(query, [own, *(texts[place] for place in others)], 0 if number < known else None))
+    short = [text for text in data.texts() if len(text.split()) <= 20]
+    queries = draw.sample(short, min(len(short), count - len(rows)))
+    for query, row in zip(queries, _alike(retriever, queries, short), strict=True):
+        others = _some([place for place in row if short[place] != query], passages, len(short), draw)
+        rows.append(_Asked(query, [short[place] for place in others], None))
+    return rows
+
+
+def _alike(retriever: Any, queries: list[str], texts: list[str]) -> list[list[int]]:
+    """For each query, the places of the texts that ``retriever`` finds nearest, best first."""
+    vectors = [retriever.encode(side, convert_to_tensor=True) for side in (queries, texts)]
+    return top_k(vectors[0], vectors[1], min(50, len(texts)))[1].tolist()
+
+
+def _some(found: list[int], count: int, rows: int, draw: random.Random) -> list[int]:
+    """``count`` places: half from the first ten of ``found``, one of all ``rows``, and the others from the rest."""
+    near, far = found[:10], found[10:]
+    chosen = draw.sample(near, min((count + 1) // 2, len(near)))
+    chosen += draw.sample(far, min(count - 1 - len(chosen), len(far)))
+    return chosen + [draw.randrange(rows) for _ in range(count - len(chosen))]
+
+
+def _sentence(text: str, draw: random.Random) -> str:
+    """One of the sentences of a passage."""
+    return draw.choice([part for _, part in windows(text, 1)])
 
 
 def _first_layers(teacher: str | Path, texts: list[str], layers: int, tokens: int, max_length: int) -> CrossEncoder:

@@ -7,6 +7,7 @@ from typing import Any
 
 from transformers import TrainingArguments
 
+from workbench.devices import bfloat16_is_faster
 from workbench.training.samplers import BatchSamplers, MultiDatasetBatchSamplers
 
 __all__ = ["CrossEncoderTrainingArguments", "SentenceTransformerTrainingArguments"]
@@ -56,8 +57,8 @@ class SentenceTransformerTrainingArguments(TrainingArguments):
             config.dispatch_batches = False
         if self.fp16 and self.device.type == "cpu":
             raise ValueError("fp16 needs a GPU, and training would run on the cpu here: leave fp16 off.")
-        if self.bf16 and self.device.type == "cpu":
-            warnings.warn("bf16 on the cpu is far slower than float32 on most processors.", stacklevel=3)
+        if self.bf16 and self.device.type == "cpu" and not bfloat16_is_faster():
+            warnings.warn("bf16 is slower than float32 on this processor: leave bf16 off.", stacklevel=3)
         if not isinstance(self.batch_sampler, Callable):  # type: ignore[arg-type]
             self.batch_sampler = BatchSamplers(self.batch_sampler)
         if not isinstance(self.multi_dataset_batch_sampler, Callable):  # type: ignore[arg-type]
