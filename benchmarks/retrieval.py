@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.core import THREADS, line, missed, take_turns
+from benchmarks.harness import line, measure, parser, take_turns
 
 BM25 = {"medline": 0.696, "cisi": 0.386, "npl": 0.428}  # nDCG@10 of bare bm25s with English stems
 
@@ -130,29 +130,20 @@ def fusion(options: argparse.Namespace) -> None:
     line(what, *(f"{seconds:.2f} s" for seconds in times), f"{ratio:.1f} x", **{"≥ 1 x": ratio >= 1, "the same": same})
 
 
-PARTS = {part.__name__: part for part in (quality, lexical, fusion)}
+PARTS = (quality, lexical, fusion)
 
 
 def main() -> int:
     """Measure, print the table, and return 1 if a bar was missed (never with ``--quick``)."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="a folder of judged collections")
-    parser.add_argument("--collections", nargs="+", default=list(BM25), help="which of them to judge")
-    parser.add_argument("--model", default="starter", help="turns texts into vectors")
-    parser.add_argument("--reranker", default="starter-reranker", help="scores pairs")
-    parser.add_argument("--candidates", type=int, default=50, help="texts that the re-ranker gets for each query")
-    parser.add_argument("--quick", action="store_true", help="a smoke run: few queries, one round")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to measure")
-    options = parser.parse_args()
+    ask = parser(__doc__, PARTS)
+    ask.add_argument("--data", type=Path, required=True, help="a folder of judged collections")
+    ask.add_argument("--collections", nargs="+", default=list(BM25), help="which of them to judge")
+    ask.add_argument("--model", default="starter", help="turns texts into vectors")
+    ask.add_argument("--reranker", default="starter-reranker", help="scores pairs")
+    ask.add_argument("--candidates", type=int, default=50, help="texts that the re-ranker gets for each query")
+    options = ask.parse_args()
     options.rounds = 1 if options.quick else 3
-    import torch
-
-    torch.set_num_threads(THREADS)
-    print("| measured | workbench | reference | ratio | bars |\n|---|---|---|---|---|", flush=True)
-    for name in options.only:
-        PARTS[name](options)
-    print("\nAll bars reached." if not missed else "\nMissed:\n- " + "\n- ".join(missed))
-    return int(bool(missed) and not options.quick)
+    return measure(options, PARTS)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 
-from benchmarks.core import THREADS, line, missed, take_turns
+from benchmarks.harness import line, measure, parser, take_turns
 
 
 def no_duplicates(options: argparse.Namespace) -> None:
@@ -36,16 +36,9 @@ def no_duplicates(options: argparse.Namespace) -> None:
 
 def main() -> int:
     """Measure, print the table, and return 1 if a bar was missed (never with ``--quick``)."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a smoke run: few rows")
-    parser.add_argument("--rounds", type=int, default=1, help="how often each side runs; the median counts")
-    options = parser.parse_args()
-    torch.set_num_threads(THREADS)
-    print(f"torch {torch.__version__}, {THREADS} threads, Python {sys.version.split()[0]}\n")
-    print("| measured | workbench | reference | ratio | bars |\n|---|---|---|---|---|", flush=True)
-    no_duplicates(options)
-    print("\nAll bars reached." if not missed else "\nMissed:\n- " + "\n- ".join(missed))
-    return int(bool(missed) and not options.quick)
+    ask = parser(__doc__)
+    ask.add_argument("--rounds", type=int, default=1, help="how often each side runs; the median counts")
+    return measure(ask.parse_args(), [no_duplicates])
 
 
 if __name__ == "__main__":

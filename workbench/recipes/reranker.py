@@ -1,4 +1,4 @@
-"""How the bundled ``starter-reranker`` is made: the first layers of a transformer, taught to find answers."""
+"""How the bundled ``starter-reranker`` is made: some layers of a transformer, taught to find answers."""
 
 import logging
 import random
@@ -44,6 +44,9 @@ class _Asked(NamedTuple):
     right: int | None
 
 
+_Graded = tuple[_Asked, Tensor]
+
+
 def make_reranker(
     teacher: Any,
     data: PublicData,
@@ -52,7 +55,7 @@ def make_reranker(
     retriever: Any,
     layers: int = 2,
     tokens: int = 21_000,
-    steps: int = 2_400,
+    steps: int = 1_600,
     lists: int = 12,
     passages: int = 6,
     learning_rate: float = 4e-4,
@@ -61,15 +64,17 @@ def make_reranker(
 ) -> CrossEncoder:
     """Train a small cross-encoder on questions and passages, and return it as it is read from its folder.
 
-    Four of five steps take ``lists`` texts, each with ``passages`` others that ``retriever`` mostly finds alike. Their
+    Four of five steps take ``lists`` texts, each with ``passages`` others. In the first fifth of the run these are
+    sentences, of which all but the right one are drawn at random: what answers a question is then soon learnt, and with
+    alike passages from the start it is not. After that they are passages that ``retriever`` mostly finds alike. Their
     grades are the teacher's similarities, and more for the passage known to answer (knowledge distillation as in
     Hofstätter et al. 2020, arXiv:2010.02666, with whole lists in place of margins). The fifth takes pairs of sentences
     with scores and with entailment labels, so that alike sentences score high too. The token vectors stay as the
     teacher has them, so that words never met in training keep their place among the others.
 
     Args:
-        teacher: folder of a BERT model, whose first ``layers`` are taken, with its most frequent ``tokens``; the whole
-            of it grades.
+        teacher: folder of a BERT model, of which ``layers`` at even distances are taken, with its most frequent
+            ``tokens``; the whole of it grades.
         data: what to train on.
         output_path: where to write; ``sha256.json`` there lists the large files for ``hub.verify``.
         retriever: a SentenceTransformer that finds the wrong passages.
@@ -84,9 +89,10 @@ def make_reranker(
     """
     torch.manual_seed(seed)
     draw = random.Random(seed)  # noqa: S311 (no secret)
-    asked = _asked(data, retriever, passages, steps * lists, draw)
+    easy = steps // 5
+    asked = _asked(data, retriever, passages, (steps - easy) * lists, draw)
     folder = hub.resolve(teacher)
-    model = _first_layers(folder, data.texts(), layers, tokens, max_length)
+    model = _some_layers(folder, data.texts(), layers, tokens, max_length)
     ranking, scoring = ListNetLoss(model, mini_batch_size=0), BinaryCrossEntropyLoss(model)
     model.model.base_model.embeddings.word_embeddings.requires_grad_(False)
     weights = [weight for weight in model.parameters() if weight.requires_grad]
@@ -94,8 +100,9 @@ def make_reranker(
     start, lost = time.perf_counter(), 0.0
     with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16_is_faster()):
         graded = list(zip(asked, _grades(SentenceTransformer(folder, device="cpu"), asked), strict=True))
-        runs = [graded[place : place + lists] for place in range(0, len(graded), lists)]
-        draw.shuffle(runs)
+        hard = [graded[place : place + lists] for place in range(0, len(graded), lists)]
+        draw.shuffle(hard)
+        runs = _easy(data, passages, lists, easy, draw) + hard
         model.train()
         model.model.set_attn_implementation("eager")  # going back through the fused kernel is slow in bfloat16
         for step in range(steps):
@@ -126,6 +133,21 @@ def make_reranker(
         save_state(written, {name: tensor.half() for name, tensor in load_state(written).items()})
         hub.seal(written)
     return CrossEncoder(output_path, device="cpu")
+
+
+def _easy(data: PublicData, passages: int, lists: int, steps: int, draw: random.Random) -> list[list[_Graded]]:
+    """Questions with the sentence that answers them and others drawn from all, so many lists for each of the steps."""
+    paragraphs = [(windows(row.text, 1), row.questions) for row in data.squad if row.questions]
+    grade = torch.tensor([2 * _RIGHT] + [0.0] * (passages - 1))
+
+    def asked() -> _Graded:
+        (sentences, questions), *others = draw.choices(paragraphs, k=passages)
+        question, place = draw.choice(questions)
+        right = max(number for number, (start, _) in enumerate(sentences) if start <= place)
+        texts = [sentences[right][1], *(draw.choice(other)[1] for other, _ in others)]
+        return _Asked(question, [beginning(text, 40) for text in texts], 0), grade
+
+    return [[asked() for _ in range(lists)] for _ in range(steps)]
 
 
 def _grades(teacher: Any, asked: list[_Asked]) -> list[Tensor]:
@@ -203,8 +225,8 @@ def _sentence(text: str, draw: random.Random) -> str:
     return draw.choice([part for _, part in windows(text, 1)])
 
 
-def _first_layers(teacher: str | Path, texts: list[str], layers: int, tokens: int, max_length: int) -> CrossEncoder:
-    """The first layers and the most frequent tokens of a BERT folder, with a new classifier."""
+def _some_layers(teacher: str | Path, texts: list[str], layers: int, tokens: int, max_length: int) -> CrossEncoder:
+    """Layers at even distances and the most frequent tokens of a BERT folder, with a new classifier."""
     from transformers import (
         AutoTokenizer,
         BertConfig,
@@ -241,6 +263,9 @@ def _first_layers(teacher: str | Path, texts: list[str], layers: int, tokens: in
         attention_probs_dropout_prob=0.0,
     )
     model = BertForSequenceClassification(config)
+    every = source.encoder.layer
+    chosen = [every[(2 * number + 1) * len(every) // (2 * layers)] for number in range(layers)]
+    source.encoder.layer = torch.nn.ModuleList(chosen)
     state = {f"bert.{name}": tensor for name, tensor in source.state_dict().items()}
     state["bert.embeddings.word_embeddings.weight"] = state["bert.embeddings.word_embeddings.weight"][kept.tolist()]
     state["bert.embeddings.position_embeddings.weight"] = state["bert.embeddings.position_embeddings.weight"][:places]
