@@ -89,7 +89,7 @@ def fit_words(
     batch: int = 512,
     learning_rate: float = 1e-2,
     temperature: float = 0.05,
-    common: float = 5e-3,
+    common: float = 1e-3,
     languages: int = 3,
 ) -> Tensor:
     """Return a vector for each word of ``tokenizer``: (words, dimensions).
@@ -182,13 +182,13 @@ def with_pieces(tokenizer: Tokenizer, table: Tensor, kept: Any, pieces: int) -> 
 
 
 def _letters(tokenizer: Tokenizer) -> TokenRows:
-    """Numbers of the n-grams of 3 to 5 letters in each word, ends marked, that stand in at least five words."""
+    """Numbers of the n-grams of 3 to 5 letters in each word, ends marked, that stand in at least three words."""
     words = (f"<{name}>" for name, _ in sorted(tokenizer.get_vocab().items(), key=lambda item: item[1]))
     found = [
         [word[start : start + size] for size in (3, 4, 5) for start in range(len(word) - size + 1)] for word in words
     ]
     often = Counter(chain.from_iterable(map(set, found)))
-    numbers = {part: number for number, part in enumerate(part for part, times in often.items() if times >= 5)}
+    numbers = {part: number for number, part in enumerate(part for part, times in often.items() if times >= 3)}
     rows = [[numbers[part] for part in parts if part in numbers] for parts in found]
     starts = np.concatenate([np.zeros(1, np.int64), np.cumsum([len(row) for row in rows])])
     return TokenRows({"input_ids": np.fromiter(chain.from_iterable(rows), np.int32)}, starts)
