@@ -69,7 +69,7 @@ def similarity(options: argparse.Namespace, models: list[Any]) -> None:
 
     for name, (first, second, score, group) in PAIRS.items():
         sets: dict[str, list[dict[str, str]]] = {}
-        for row in _table(options.data / name):
+        for row in table(options.data / name):
             sets.setdefault(row[group] if group else "", []).append(row)
         parts = [rows[: options.rows] if options.quick else rows for rows in sets.values()]
         found = []
@@ -90,7 +90,7 @@ def clusters(options: argparse.Namespace, models: list[Any]) -> None:
     from workbench.clustering import cluster
 
     for name in LABELLED:
-        rows = _table(options.data / name)
+        rows = table(options.data / name)
         chosen = np.random.default_rng(0).permutation(len(rows))[: options.rows]
         texts = [rows[place].get("title") or rows[place]["text"] for place in chosen]
         labels = [rows[place]["label"] for place in chosen]
@@ -152,7 +152,8 @@ def _squad(options: argparse.Namespace) -> tuple[dict[str, str], list[str], list
     return texts, [asked[place][0] for place in chosen], [asked[place][1] for place in chosen]
 
 
-def _table(path: Path) -> list[dict[str, str]]:
+def table(path: Path) -> list[dict[str, str]]:
+    """The rows of a file of the data folder, by column."""
     with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
         if ".jsonl" in path.name:
             return [json.loads(row) for row in file]

@@ -207,7 +207,7 @@ def encode(
 def train_starter(
     data: Annotated[Path, typer.Option(help="Folder of public sets; the models' cards list them.")],
     out: Annotated[Path, typer.Option(help="Folder to write the model to.")],
-    model: Annotated[str, typer.Option(help="starter or starter-reranker.")] = "starter",
+    model: Annotated[str, typer.Option(help="starter, starter-multilingual or starter-reranker.")] = "starter",
     teacher: Annotated[str, typer.Option(help="Name or folder of the model that teaches.")] = "all-MiniLM-L6-v2",
     quick: Annotated[bool, typer.Option("--quick", help="A trial, to see that everything runs.")] = False,
 ) -> None:

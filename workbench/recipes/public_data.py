@@ -13,8 +13,18 @@ from typing import Any, NamedTuple
 
 from workbench.errors import DataFormatError
 
-__all__ = ["Paragraph", "PublicData", "beginning", "windows"]
+__all__ = ["LANGUAGES", "Paragraph", "PublicData", "beginning", "windows"]
 
+# as STS benchmark and NTREX-128 call them
+LANGUAGES = {
+    "en": "eng",
+    "de": "deu",
+    "fr": "fra",
+    "es": "spa",
+    "it": "ita",
+    "pt": "por",
+    "nl": "nld",
+}
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"'(])|\s+-\s+")
 
 
@@ -86,11 +96,23 @@ class PublicData:
             if self.allowed(row["sentence1"]) and self.allowed(row["sentence2"])
         ]
 
-    @cached_property
-    def sts_dev(self) -> list[tuple[str, str, float]]:
-        """Pairs of its development split, only to measure with."""
-        rows = self._table("stsb/en/dev.tsv.gz")
+    def sts_dev(self, language: str = "en") -> list[tuple[str, str, float]]:
+        """Pairs of its development split in one of ``LANGUAGES``, only to measure with."""
+        rows = self._table(f"stsb/{language}/dev.tsv.gz")
         return [(row["sentence1"], row["sentence2"], float(row["score"])) for row in rows]
+
+    @cached_property
+    def parallel(self) -> list[tuple[str, ...]]:
+        """A sentence in each of ``LANGUAGES``, row by row: NTREX-128, and the STS benchmark's train split."""
+
+        def sides(split: str) -> list[tuple[str, ...]]:
+            tables = zip(*(self._table(f"stsb/{language}/{split}.tsv.gz") for language in LANGUAGES), strict=True)
+            return [tuple(row[side] for row in rows) for rows in tables for side in ("sentence1", "sentence2")]
+
+        judged = {_key(text) for row in sides("dev") for text in row}
+        news = zip(*(self._lines(f"ntrex128/{code}.txt.gz") for code in LANGUAGES.values()), strict=True)
+        rows = dict.fromkeys(chain(news, sides("train")))
+        return [row for row in rows if self.allowed(row[0]) and judged.isdisjoint(map(_key, row))]
 
     @cached_property
     def snli(self) -> list[tuple[str, str, str]]:

@@ -6,6 +6,7 @@ Tables of several runs and the start are averaged (Wortsman et al. 2022, arXiv:2
 """
 
 import logging
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,9 @@ from workbench.models import Normalize, StaticEmbedding
 from workbench.progress import track
 from workbench.recipes.public_data import PublicData, beginning
 from workbench.sentence_transformer import SentenceTransformer
+from workbench.tokens import IntArray
 
-__all__ = ["fit_table", "make_starter", "save_starter", "start_table"]
+__all__ = ["batches", "fit_table", "make_starter", "principal", "save_starter", "start_table"]
 
 _LOG = logging.getLogger(__name__)
 _NOT_ENGLISH = r"\[unused\d+\]|.*[^\W_a-zA-Z0-9].*"  # tokens never used, and those with a letter outside a-z
@@ -75,7 +77,7 @@ def start_table(teacher: Any, texts: list[str], vectors: Tensor, dimensions: int
     block = StaticEmbedding.from_distillation(teacher, pca_dims=None, token_remove_pattern=_NOT_ENGLISH)
     means = torch.from_numpy(SentenceTransformer(modules=[block, Normalize()], device="cpu").encode(texts))
     ridge = len(texts) * 1e-4 * torch.eye(means.shape[1])
-    wanted = _targets(vectors, dimensions)
+    wanted = principal(vectors, dimensions)
     mapping = torch.linalg.solve(means.T @ means + ridge, means.T @ wanted)  # (width, dimensions)
     table = block.embedding.weight.detach() @ mapping
     return StaticEmbedding(block.tokenizer, table / table.norm(dim=1).mean())
@@ -108,7 +110,7 @@ def fit_table(
     block = StaticEmbedding(block.tokenizer, block.embedding.weight)
     model = SentenceTransformer(modules=[block], device="cpu")
     ranking, ordering = MultipleNegativesRankingLoss(model, scale=1 / _TEMPERATURE), CoSENTLoss(model)
-    draw, targets = np.random.default_rng(seed), _targets(vectors, block.get_sentence_embedding_dimension())
+    draw, targets = np.random.default_rng(seed), principal(vectors, block.get_sentence_embedding_dimension())
     sizes = sorted({size for size in (64, 128) if size < targets.shape[1]} | {targets.shape[1]})
     batch, rows = min(batch, len(texts)), block.token_rows(texts)
     sides = [[block.token_rows(list(side)) for side in zip(*kind, strict=True)] for kind in _pairs(data)]
@@ -123,28 +125,38 @@ def fit_table(
         return torch.stack(every).mean()
 
     optimizer = torch.optim.Adam(block.parameters(), lr=learning_rate, betas=(0.9, 0.99))
-    steps = epochs * (len(texts) // batch)
-    orders = (draw.permutation(len(texts))[: len(texts) // batch * batch] for _ in range(epochs))
-    batches = chain.from_iterable(order.reshape(-1, batch) for order in orders)
-    with track(steps, unit="steps", desc="Fitting the table") as bar:
-        for step, some in enumerate(batches):
-            for part in optimizer.param_groups:
-                part["lr"] = learning_rate * min(1, (step + 1) / 50) * (1 - step / steps)
-            found, known = embed(rows, some), vectors[some]
-            loss: Tensor = (1 - (normalize(found, dim=1) * targets[some]).sum(1)).mean()
-            loss = loss + alike * prefixes(_spread, [found], _shares(known))
-            for kind, share in zip(sides, (270, 57, 57), strict=True):
-                chosen = draw.choice(len(kind[0]), min(share, len(kind[0])), replace=False)
-                columns = [embed(side, chosen) for side in kind]
-                loss = loss + pairs * share / 384 * prefixes(ranking.compute, columns, None)
-            chosen = draw.choice(len(scores), min(256, len(scores)), replace=False)
-            loss = loss + scored * prefixes(ordering.compute, [embed(side, chosen) for side in sts], scores[chosen])
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            bar.update(1)
-    _LOG.info("seed %d: %d steps", seed, steps)
+    for some in batches(optimizer, len(texts), batch, epochs, draw):
+        found, known = embed(rows, some), vectors[some]
+        loss: Tensor = (1 - (normalize(found, dim=1) * targets[some]).sum(1)).mean()
+        loss = loss + alike * prefixes(_spread, [found], _shares(known))
+        for kind, share in zip(sides, (270, 57, 57), strict=True):
+            chosen = draw.choice(len(kind[0]), min(share, len(kind[0])), replace=False)
+            columns = [embed(side, chosen) for side in kind]
+            loss = loss + pairs * share / 384 * prefixes(ranking.compute, columns, None)
+        chosen = draw.choice(len(scores), min(256, len(scores)), replace=False)
+        loss = loss + scored * prefixes(ordering.compute, [embed(side, chosen) for side in sts], scores[chosen])
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    _LOG.info("seed %d: done", seed)
     return block.embedding.weight.detach()
+
+
+def batches(
+    optimizer: torch.optim.Optimizer, rows: int, batch: int, epochs: int, draw: np.random.Generator
+) -> Iterator[IntArray]:
+    """The rows of each batch, ``epochs`` times through all in new orders; the learning rate rises, then falls to zero.
+
+    Rows that fill no batch are left out of an epoch.
+    """
+    steps, highest = epochs * (rows // batch), [part["lr"] for part in optimizer.param_groups]
+    orders = (draw.permutation(rows)[: rows // batch * batch] for _ in range(epochs))
+    with track(steps, unit="steps", desc="Fitting the table") as bar:
+        for step, some in enumerate(chain.from_iterable(order.reshape(-1, batch) for order in orders)):
+            for part, most in zip(optimizer.param_groups, highest, strict=True):
+                part["lr"] = most * min(1, (step + 1) / 50) * (1 - step / steps)
+            yield some
+            bar.update(1)
 
 
 def save_starter(block: StaticEmbedding, table: Tensor, output_path: str | Path) -> SentenceTransformer:
@@ -177,7 +189,7 @@ def _pairs(data: PublicData) -> list[list[tuple[str, str]]]:
     ]
 
 
-def _targets(vectors: Tensor, dimensions: int) -> Tensor:
+def principal(vectors: Tensor, dimensions: int) -> Tensor:
     """The vectors (texts, width) along their first principal axes, not centred, scaled to length 1."""
     axes = torch.linalg.eigh((vectors.T @ vectors).double()).eigenvectors.flip(1)[:, :dimensions].float()
     return normalize(vectors @ (axes * axes.gather(0, axes.abs().argmax(0, keepdim=True)).sign()), dim=1)
