@@ -13,48 +13,34 @@ from typing import Any
 import numpy as np
 
 from benchmarks.bundled import table
-from benchmarks.core import THREADS, missed
+from benchmarks.harness import line, measure, parser
 
 BAR = 0.60  # the mean share of translations found by cosine, and each language's Spearman
 
 
-def main() -> int:
-    """Measure, print the table, and return 1 if a bar was missed (never with ``--quick``)."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder of public sets")
-    parser.add_argument("--model", nargs="+", default=["starter"], help="names or folders of models")
-    parser.add_argument("--bars", action="store_true", help="each must reach the bars of a bundled model")
-    parser.add_argument("--quick", action="store_true", help="a smoke run: a few rows of everything")
-    options = parser.parse_args()
-    import torch
-
+def languages(options: argparse.Namespace) -> None:
+    """Shares of translations that are found, and Spearman's correlation, for each model and language."""
     from workbench import SentenceTransformer
     from workbench.metrics import spearman
     from workbench.recipes.public_data import LANGUAGES, PublicData
     from workbench.similarity import pairwise_cos_sim
 
-    torch.set_num_threads(THREADS)
     data, most = PublicData(options.data), 40 if options.quick else None
-    print("| model | language | found by cosine | found by margin | STS benchmark dev |\n|---|---|---|---|---|")
     for name in options.model:
         model, found = SentenceTransformer(name, device="cpu"), []
         for language, code in LANGUAGES.items():
             first, second, scores = (list(column)[:most] for column in zip(*data.sts_dev(language), strict=True))
             value = spearman(pairwise_cos_sim(model.encode(first), model.encode(second)), scores)
-            if options.bars and value < BAR:
-                missed.append(f"{name}: {language} {value:.3f} on STS benchmark dev, at least {BAR} wanted")
             shares = ["", ""]
             if language != "en":
                 rows = [(row["eng"], row[code]) for row in table(options.data / f"tatoeba/{code}-eng.tsv.gz")][:most]
                 found.append(_found(*(model.encode(list(side)) for side in zip(*rows, strict=True))))
                 shares = [f"{part:.3f}" for part in found[-1]]
-            print(f"| {name} | {language} | {shares[0]} | {shares[1]} | {value:.3f} |", flush=True)
+            bars = {f"STSb ≥ {BAR}": value >= BAR} if options.bars else {}
+            line(f"{name}, {language}", *shares, f"{value:.3f}", **bars)
         cosine, margin = np.mean(found, axis=0)
-        print(f"| {name} | mean | {cosine:.3f} | {margin:.3f} | |", flush=True)
-        if options.bars and cosine < BAR:
-            missed.append(f"{name}: {cosine:.3f} of the translations found, at least {BAR} wanted")
-    print("\nAll bars reached." if not missed else "\nMissed:\n- " + "\n- ".join(missed))
-    return int(bool(missed) and not options.quick)
+        bars = {f"cosine ≥ {BAR}": bool(cosine >= BAR)} if options.bars else {}
+        line(f"{name}, mean of the others", f"{cosine:.3f}", f"{margin:.3f}", **bars)
 
 
 def _found(first: Any, second: Any) -> list[float]:
@@ -66,6 +52,16 @@ def _found(first: Any, second: Any) -> list[float]:
         for margin in ("absolute", "ratio")
     ]
     return [float(np.mean([one == other for rows in way for _, one, other in rows])) for way in ways]
+
+
+def main() -> int:
+    """Measure, print the table, and return 1 if a bar was missed (never with ``--quick``)."""
+    ask = parser(__doc__)
+    ask.add_argument("--data", type=Path, required=True, help="folder of public sets")
+    ask.add_argument("--model", nargs="+", default=["starter"], help="names or folders of models")
+    ask.add_argument("--bars", action="store_true", help="each must reach the bars of a bundled model")
+    head = "model, language | found by cosine | found by margin | STS benchmark dev"
+    return measure(ask.parse_args(), [languages], head=head)
 
 
 if __name__ == "__main__":

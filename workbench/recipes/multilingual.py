@@ -126,7 +126,7 @@ def fit_words(
 
     def embed(rows: TokenRows, some: Any) -> Tensor:
         ids, starts = rows.flat(some)
-        met, place = ids.long().unique(return_inverse=True)
+        met, place = ids.long().unique(return_inverse=True)  # type: ignore[no-untyped-call]
         kept = torch.from_numpy(draw.random(len(ids)) >= draw.uniform(0, 0.4)).float()
         return normalize(embedding_bag(place, words(met), starts, mode="sum", per_sample_weights=kept), dim=1)
 
