@@ -52,7 +52,7 @@ def built(tmp_path_factory):
 def test_the_build_ends_well_with_a_torch_for_cpus_and_the_bundled_models(built):
     run, build = built
     assert build.returncode == 0, build.stdout + build.stderr
-    assert "starter, starter-reranker" in build.stdout
+    assert "starter, starter-multilingual, starter-reranker" in build.stdout
     where = run("python", "-c", "import workbench; print(workbench.__file__)").stdout
     assert "/binder" in where
     assert "/project/workbench/" in where, "the copy is what was installed"

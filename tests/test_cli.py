@@ -166,12 +166,12 @@ def listed(*options):
 def test_models_can_be_narrowed_down_to_what_fits():
     every = listed()
     assert len(every) > 60
-    assert listed("--here") == ["starter", "starter-reranker"]
+    assert listed("--here") == ["starter", "starter-multilingual", "starter-reranker"]
     assert set(listed("--kind", "cross-encoder")) | set(listed("--kind", "bi-encoder")) == set(every)
     assert "sentence-transformers/LaBSE" in listed("--language", "fi")
     assert "sentence-transformers/all-MiniLM-L6-v2" not in listed("--language", "fi")
     small = listed("--max-mb", "50", "--kind", "bi-encoder")
-    assert small == ["starter", "minishlab/potion-base-8M"]
+    assert small == ["starter", "starter-multilingual", "minishlab/potion-base-8M"]
     assert listed("E5-SMALL") == ["intfloat/e5-small-v2", "intfloat/multilingual-e5-small"]
     assert listed("no such model") == []
 

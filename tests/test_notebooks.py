@@ -241,7 +241,8 @@ def test_mining_finds_what_was_hidden(execute):
     assert 0.25 < results["paraphrase F1"]["vectors"] < results["paraphrase F1"]["best pairs"] < 0.6
     assert results["registers F1"]["margin"] > max(0.95, results["registers F1"]["cosine"])
     assert results["panel"]["F1"] == results["paraphrase F1"]["vectors"], "the panel draws the line where F1 is best"
-    assert 0.3 < results["english-german F1"] < 0.7, "names and cognates only"
+    assert 0.3 < results["english-german F1"]["English model"] < 0.7, "names and cognates only"
+    assert results["english-german F1"]["multilingual"] > 0.85
     triplets, false = results["triplets"], results["false negatives"]
     assert false["nearest"] > 0.4 * triplets["nearest"], "most wordings that nobody marked come out as negatives"
     assert false["with a margin"] < 0.1 * triplets["with a margin"]

@@ -18,7 +18,7 @@ from workbench.models import Normalize, StaticEmbedding
 from workbench.search import DenseIndex, ExactIndex, RetrieveRerank
 from workbench.similarity import cos_sim
 
-LARGEST = {"starter": 8e6, "starter-reranker": 14e6}  # bytes
+LARGEST = {"starter": 8e6, "starter-multilingual": 12e6, "starter-reranker": 14e6}  # bytes
 QUERY = "A man is eating pasta."
 PASSAGES = [
     "A man is eating food.",
@@ -121,6 +121,30 @@ def test_starter_pairs_registers_also_with_its_first_dimensions(starter, dimensi
     plain, formal = (starter.encode(pairs[side].tolist())[:, :dimensions] for side in ("plain", "formal"))
     right = cos_sim(plain, formal).argmax(1).numpy() == np.arange(len(pairs))
     assert right.mean() > share
+
+
+@pytest.fixture(scope="module")
+def multilingual():
+    return SentenceTransformer("starter-multilingual", device="cpu")
+
+
+def test_the_multilingual_starter_is_static_vectors_of_length_one(multilingual):
+    assert [type(block) for block in multilingual] == [StaticEmbedding, Normalize]
+    vectors = multilingual.encode(["Guten Morgen!", "Où est la gare ?"])
+    assert vectors.shape == (2, 128)
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("language", ["de", "fr", "es"])
+def test_the_multilingual_starter_finds_translations_both_ways(multilingual, starter, language):
+    pairs = read("parallel")
+
+    def share(model):
+        english, other = (model.encode(pairs[side].tolist()) for side in ("en", language))
+        cosine = cos_sim(english, other)
+        return np.mean([(side.argmax(1).numpy() == np.arange(len(pairs))).mean() for side in (cosine, cosine.T)])
+
+    assert share(multilingual) > 0.8 > 0.5 > share(starter)
 
 
 @pytest.fixture(scope="module")

@@ -87,7 +87,7 @@ def mine_bitext(
     source: Annotated[Path, typer.Argument(help="Sentences in one language, one on a line.")],
     target: Annotated[Path, typer.Argument(help="Sentences in the other language.")],
     out: Annotated[Path, typer.Option(help="The table to write: score, source and target, between tabs.")],
-    model: Annotated[str, typer.Option(help="A model of both languages.")] = "starter",
+    model: Annotated[str, typer.Option(help="A model of both languages.")] = "starter-multilingual",
     threshold: Annotated[float | None, typer.Option(help="The least score; all pairs without it.")] = None,
     k: Annotated[int, typer.Option(min=1, help="Neighbours that the margin looks at.")] = 4,
     margin: Annotated[str, typer.Option(help="ratio, distance or absolute.")] = "ratio",

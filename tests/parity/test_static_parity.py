@@ -78,8 +78,9 @@ def test_a_name_is_resolved_as_for_any_model(block, tmp_path, monkeypatch):
 
 def test_the_reference_loads_the_bundled_models_as_ordinary_folders():
     known = [text for text in SENTENCES if text]
-    theirs = Reference(str(hub.bundled()["starter"]), device="cpu").encode(known)
-    assert np.abs(SentenceTransformer("starter", device="cpu").encode(known) - theirs).max() < 1e-6
+    for name in ("starter", "starter-multilingual"):
+        theirs = Reference(str(hub.bundled()[name]), device="cpu").encode(known)
+        assert np.abs(SentenceTransformer(name, device="cpu").encode(known) - theirs).max() < 1e-6
     pairs = [(known[0], text) for text in known]
     scores = ReferencePairs(str(hub.bundled()["starter-reranker"]), device="cpu").predict(pairs)
     assert np.abs(CrossEncoder("starter-reranker", device="cpu").predict(pairs) - scores).max() < 1e-6
