@@ -50,6 +50,14 @@ KEPT = """(({ _fullData: traces, _fullLayout: layout }) => {
     const kept = traces.map(trace => trace.selectedpoints).filter(Boolean);
     return `${kept.length ? kept.reduce((sum, { length }) => sum + length, 0) : 'all'} in ${layout.selections.length}`;
 })(document.querySelector('.wb-panel .js-plotly-plot'))"""
+# By how many pixels the longest name of a menu is wider than the menu has room for.
+EXCESS = """menu => {
+    const { font, paddingLeft, paddingRight } = getComputedStyle(menu);
+    const pen = document.createElement('canvas').getContext('2d');
+    pen.font = font;
+    const widths = [...menu.options].map(({ text }) => pen.measureText(text).width);
+    return Math.max(...widths) - (menu.clientWidth - parseFloat(paddingLeft) - parseFloat(paddingRight));
+}"""
 
 
 def colours(page, place):
@@ -63,6 +71,8 @@ def test_a_lasso_holds_its_rows_and_a_search_rings_the_nearest(lab):
     with lab.open(CELL, name="explorer") as page:
         panel = page.locator(".wb-panel")
         expect(panel.locator(".gtitle")).to_contain_text("12 values of subject")
+        for menu in ("Data", "Column", "Colour by"):
+            assert panel.get_by_label(menu, exact=True).evaluate(EXCESS) <= 0, "a long name is not cut"
         panel.evaluate("card => card.scrollIntoView()")
         page.wait_for_function(f"() => ({PLACE})().full > 800")  # the map has taken the width of the card
         place = page.evaluate(PLACE)

@@ -148,6 +148,19 @@ def test_many_numbers_become_five_ranges():
     assert np.bincount(groups.codes).tolist() == [20] * 5
 
 
+def test_the_title_says_how_the_texts_spread_also_where_all_values_differ_or_none_is_frequent():
+    names = [f"v{i}" for i in range(300)]
+    expected = {
+        "2 values of kind; the largest, “\u2068a\u2069”, holds 75% of the texts": ["a", "a", "a", "b"],
+        "300 values of kind, each of a single text: these colours show no groups": names,
+        "300 values of kind; the largest, “\u2068v0\u2069”, holds 2 of the texts": [*names, "v0"],
+        "1 value of kind; the largest, “\u2068a\u2069”, holds 50% of the texts": ["a", None],
+    }
+    for title, values in expected.items():
+        figure = map_figure({"": flat(len(values))}, Groups.of(values, "kind"))
+        assert figure.layout.title.text.startswith(f"<b>{title}</b>")
+
+
 def test_topics_are_called_by_the_words_that_set_them_apart(data):
     labels = data["subject"].map({"trains": 0, "cooking": 1, "music": 2})
     groups = Groups.topics(Clusters.of(labels), data["message"].tolist())

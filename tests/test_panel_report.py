@@ -8,7 +8,9 @@ import pytest
 
 import workbench.report
 from tests.tiny_panel import HOSTILE, Bags, press, tags_shown
-from widgets import EncodePanel, Explorer, FinetunePanel, MiningPanel, QuantizationPanel, SearchPanel
+from tests.tiny_training import static
+from widgets import EncodePanel, Explorer, FinetunePanel, HeatmapPanel, MiningPanel, QuantizationPanel, SearchPanel
+from widgets._parts import each
 from workbench.errors import Cancelled, WorkbenchError
 from workbench.progress import track
 from workbench.report import Report
@@ -35,7 +37,7 @@ def written(tmp_path, monkeypatch):
 
 
 def button(panel):
-    return next(one for one in panel.children[3].children if getattr(one, "description", "") == "Report")
+    return next(one for one in each(panel) if getattr(one, "description", "") == "Report")
 
 
 def test_the_button_hands_over_data_column_label_and_model_and_shows_a_link(written, tmp_path):
@@ -61,6 +63,8 @@ def test_the_button_hands_over_data_column_label_and_model_and_shows_a_link(writ
         (SearchPanel("faq", column="answer"), ""),
         (QuantizationPanel("faq", column="answer"), ""),
         (MiningPanel("paraphrases", column="text", labels="meaning"), "meaning"),
+        (FinetunePanel("support_messages", column="message", label="intent"), "intent"),
+        (FinetunePanel("scored_pairs", column="sentence1", second="sentence2", label="score"), ""),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -131,6 +135,37 @@ def test_a_report_shows_its_progress_and_can_be_cancelled(written, tmp_path, mon
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_panel_whose_result_is_a_model_has_no_such_button():
-    panel = FinetunePanel("faq")
-    assert "Report" not in [getattr(one, "description", "") for one in panel.children[4].children]
+def test_a_heatmap_hands_over_both_lists_and_says_which_text_is_of_which(written, tmp_path):
+    panel = HeatmapPanel(HOSTILE)
+    press(panel, button(panel))
+    panel.documents = ["a page", HOSTILE[0]]
+    panel.write_report()
+    (first, _, given), (second, _, labelled) = written
+    assert given == {"text": "text", "label": "", "models": ["starter"]}
+    assert labelled == given | {"label": "list"}
+    rows = [[json.loads(row) for row in (tmp_path / name).read_text().splitlines()] for name in (first, second)]
+    assert rows[0] == [{"text": text} for text in HOSTILE]
+    assert [row["text"] for row in rows[1]] == [*HOSTILE, "a page", HOSTILE[0]]
+    assert [row["list"] for row in rows[1]] == ["texts"] * len(HOSTILE) + ["documents"] * 2
+    with pytest.raises(WorkbenchError, match="no texts to report on"):
+        HeatmapPanel().write_report()
+
+
+def test_a_report_of_what_is_trained_on_leaves_the_last_result_as_it_is(written, monkeypatch):
+    panel = FinetunePanel("faq", model=static(), epochs=1)
+    panel.run()
+    panel.model = "starter"
+    shown = panel._card.children
+    panel.write_report()
+    assert panel._card.children == shown
+    assert panel._hold.disabled
+
+    def fail(*given, **parameters):
+        assert panel._card.children == shown, "also while it is written"
+        raise WorkbenchError("No report was written.")
+
+    monkeypatch.setattr(workbench.report, "write_report", fail)
+    with pytest.raises(WorkbenchError, match="No report was written"):
+        panel.write_report()
+    assert panel._card.children == shown
+    assert panel.state == "error"

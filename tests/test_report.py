@@ -102,6 +102,13 @@ def test_search_quality_is_that_of_the_judged_queries_and_models_are_compared(tm
     assert "workbench report faq --model starter --model starter --text answer" in text
 
 
+def test_two_texts_are_enough_for_a_map_which_nothing_is_said_of(tmp_path):
+    (tmp_path / "two.jsonl").write_text('{"text": "One text."}\n{"text": "Another one."}\n', encoding="utf-8")
+    report = write_report(tmp_path / "two.jsonl", tmp_path / "two.html", sections=["map"])
+    assert report.failed == {}
+    assert report.results["map"] == {"clusters": 2, "trustworthiness": None}
+
+
 def test_a_batch_keeps_what_is_there_and_goes_on_after_a_failure(small):
     runs = small / "runs.csv"
     runs.write_text(

@@ -196,8 +196,11 @@ def _finding(groups: Groups, kept: float | None) -> str:
     kinds = f"{count(number)} {what}{'s' * (number != 1 and what == 'cluster')}"
     if not number:
         return f"No {what} holds any of the texts"
-    largest = f"“\u2068{in_figure(cut(groups.names[0], 40))}\u2069”"
-    return f"{kinds}; the largest, {largest}, holds {len(groups.rows(0)) / total:.0%} of the texts"
+    size, largest = len(groups.rows(0)), f"“\u2068{in_figure(cut(groups.names[0], 40))}\u2069”"
+    if size == 1 < number:
+        return f"{kinds}, each of a single text: these colours show no groups"
+    share = f"{size / total:.0%}" if size / total >= 0.01 else count(size)
+    return f"{kinds}; the largest, {largest}, holds {share} of the texts"
 
 
 def _badge(maps: "Mapping[str, Projection]", number: int, total: int | None) -> str:

@@ -276,18 +276,22 @@ class DataPanel(Panel):
             Cancelled: by ``cancel()``, after the part that is being written.
             WorkbenchError: there are no texts, the model has no name, or the panel is running; nothing is written.
         """
-        job = self._begin()
-        job.show = self._show_writing
-        parameters = {"label": job.inputs.get(self.labels_in, ""), **parameters}
+        job = super()._begin()  # what a panel adds to the beginning of a run is not for a report
+        job.show, inputs = self._show_writing, self._reported(job.inputs)
+        parameters = {"label": inputs.get(self.labels_in, ""), **parameters}
         with self._busy(job):
             try:
                 with listen(job.heard):
-                    path = report_of(job.inputs, out, self.columns, parameters)
+                    path = report_of(inputs, out, self.columns, parameters)
             except OSError as error:
                 raise WorkbenchError(f"The report could not be written: {error}") from error
             job.check()
             link(self._written, path)
         return path
+
+    def _reported(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Return what a report is written of: the inputs of a run, and what is to be said otherwise of its data."""
+        return inputs
 
     def _show_writing(self, job: Job, bar: Bar) -> None:
         if self._job is job:
@@ -295,7 +299,7 @@ class DataPanel(Panel):
 
     def _build(self) -> None:
         super()._build()
-        if self.reports and "data" in self.inputs:
+        if self.reports:
             button = widgets.Button(description="Report", tooltip="Write a page on these texts that opens offline")
             button.on_click(lambda _: self._in_background(self.write_report))
             self._written = widgets.Output()

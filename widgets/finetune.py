@@ -90,7 +90,7 @@ class FinetunePanel(DataPanel):
         "negatives", "epochs", "batch_size", "learning_rate", "held_out", "map", "seed",
     )  # fmt: skip
     columns = ("column", "second", "third", "label")
-    reports = False  # its result is a model
+    labels_in = "label"
     example = {"data": "faq"}  # noqa: RUF012 - the base class declares it as a class variable
 
     second = tr.Unicode("")
@@ -108,6 +108,7 @@ class FinetunePanel(DataPanel):
 
     def __init__(self, data: Any = None, *, report: bool | None = None, **inputs: Any) -> None:
         self._live = _Live(lambda figure: None)
+        self._before: tuple[widgets.Widget, ...] = ()  # what the card showed before the run that is under way
         given = {} if data is None else {"data": data}  # first: the other inputs name its columns
         super().__init__(report=report, **given, **inputs)
 
@@ -295,9 +296,14 @@ class FinetunePanel(DataPanel):
 
     def _end(self, job: Job, error: BaseException | None) -> None:
         self._hold.value, self._hold.disabled = False, True
-        if error is not None:
+        if error is not None and self._before:
             self._card.children = self._before
+        self._before = ()
         super()._end(job, error)
+
+    def _reported(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """The first texts, and the model before training; a label that belongs to a pair says nothing of the texts."""
+        return {**inputs, "label": "" if inputs["second"] else inputs["label"]}
 
     def _show_progress(self, job: Job, bar: Bar) -> None:
         if bar.unit == "steps" and bar.done:  # not the texts that an evaluation encodes in between

@@ -56,6 +56,8 @@ class HeatmapPanel(DataPanel):
     first_step = "Write or paste two or more texts above, one a line, and press Run."
     inputs = ("texts", "documents", "model", "similarity", "order", "threshold")
     live = ("similarity", "order", "threshold")
+    columns = ("column", "list")  # of a report
+    labels_in = "list"
     example = {  # noqa: RUF012 - the base class declares it as a class variable
         "texts": [
             "How do I reset my password?",
@@ -234,6 +236,14 @@ class HeatmapPanel(DataPanel):
     def _again(self, result: Any, inputs: dict[str, Any]) -> Comparison:
         choice, arrangement, threshold = _view(inputs)
         return _finite(replace(result, choice=choice, arrangement=arrangement, threshold=threshold))
+
+    def _reported(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """A table of the texts; where there are documents too, with a column that says of which list a text is."""
+        import pandas as pd
+
+        rows = [{"text": text, "list": name} for name in ("texts", "documents") for text in inputs[name]]
+        own = {"data": rows, "frame": pd.DataFrame(rows), "column": "text"}
+        return {**inputs, **own, "list": "list" if inputs["documents"] else ""}
 
     def _code(self, inputs: dict[str, Any]) -> str:
         texts, documents = (_written(inputs[name]) for name in ("texts", "documents"))
