@@ -17,6 +17,7 @@ from workbench.models import Normalize, StaticEmbedding
 from workbench.recipes.bundled import RECIPES, train_bundled
 from workbench.recipes.multilingual import fit_words, read_words, with_pieces
 from workbench.recipes.public_data import LANGUAGES, PublicData, beginning, windows
+from workbench.recipes.reranker import make_reranker
 from workbench.recipes.starter import fit_table, principal, save_starter, start_table
 
 TEXTS = made_texts(60, longest=12)
@@ -178,6 +179,16 @@ def test_the_command_makes_a_model_with_its_card(name, public, tiny_folder, tmp_
         assert np.isfinite(SentenceTransformer(tmp_path / "made", device="cpu").encode(TEXTS)).all()
     else:
         assert np.isfinite(CrossEncoder(tmp_path / "made", device="cpu").predict([(TEXTS[0], TEXTS[1])])).all()
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_the_reranker_learns_in_float32_and_in_bfloat16(half, public, tiny_folder, tiny, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("workbench.recipes.reranker.bfloat16_is_faster", lambda: half)
+    settings = {"steps": 150, "lists": 6, "passages": 3, "tokens": 2_000, "learning_rate": 3e-3}
+    with caplog.at_level("INFO", "workbench.recipes.reranker"):
+        make_reranker(tiny_folder, PublicData(public), tmp_path / "made", retriever=tiny, **settings)
+    first, *_, last = (record.args[2] for record in caplog.records if "loss" in record.msg)
+    assert last < 0.9 * first
 
 
 def test_an_unknown_model_lists_the_recipes(public, tmp_path):

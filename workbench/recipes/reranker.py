@@ -5,7 +5,7 @@ import random
 import tempfile
 import time
 import warnings
-from collections import Counter
+from collections import Counter, deque
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -97,17 +97,20 @@ def make_reranker(
     model.model.base_model.embeddings.word_embeddings.requires_grad_(False)
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=learning_rate, weight_decay=0.01)
-    start, lost = time.perf_counter(), 0.0
-    with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16_is_faster()):
+    start = time.perf_counter()
+    lost: deque[float] = deque(maxlen=50)
+    half = torch.autocast("cpu", torch.bfloat16, enabled=bfloat16_is_faster())
+    with half:
         graded = list(zip(asked, _grades(SentenceTransformer(folder, device="cpu"), asked), strict=True))
-        hard = [graded[place : place + lists] for place in range(0, len(graded), lists)]
-        draw.shuffle(hard)
-        runs = _easy(data, passages, lists, easy, draw) + hard
-        model.train()
-        model.model.set_attn_implementation("eager")  # going back through the fused kernel is slow in bfloat16
-        for step in range(steps):
-            for part in optimizer.param_groups:
-                part["lr"] = learning_rate * min(1, 20 * (step + 1) / steps) * (1 - step / steps)
+    hard = [graded[place : place + lists] for place in range(0, len(graded), lists)]
+    draw.shuffle(hard)
+    runs = _easy(data, passages, lists, easy, draw) + hard
+    model.train()
+    model.model.set_attn_implementation("eager")  # going back through the fused kernel is slow in bfloat16
+    for step in range(steps):
+        for part in optimizer.param_groups:
+            part["lr"] = learning_rate * min(1, 20 * (step + 1) / steps) * (1 - step / steps)
+        with half:  # for one step: within, the weights are cast once
             if step % 5 == 4:
                 rows = draw.sample(data.sts, min(32, len(data.sts)))
                 rows += [(a, b, _LABELS[c]) for a, b, c in draw.sample(data.snli, min(32, len(data.snli)))]
@@ -117,13 +120,14 @@ def make_reranker(
                 some = runs[step % len(runs)]
                 columns = [[row.query for row, _ in some], [row.texts for row, _ in some]]
                 loss = ranking(columns, [grade for _, grade in some])
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(weights, 1.0)
-            optimizer.step()
-            lost = 0.98 * lost + 0.02 * loss.item()
-            if step % 50 == 49:
-                _LOG.info("step %d of %d, loss %.3f, %.0f s", step + 1, steps, lost, time.perf_counter() - start)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(weights, 1.0)
+        optimizer.step()
+        lost.append(loss.item())
+        if step % 50 == 49:
+            seconds = time.perf_counter() - start
+            _LOG.info("step %d of %d, loss %.3f, %.0f s", step + 1, steps, sum(lost) / len(lost), seconds)
     with torch.no_grad():
         for weight in model.parameters():
             weight.copy_(weight.half())
