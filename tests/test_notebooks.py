@@ -34,6 +34,7 @@ MINING = {"margin": "distance", "negatives": 1, "relative_margin": 0.1}
 GROUPS = {"data": "data/questions.csv", "rows": 200, "clusters": 6, "projection": "pca", "query": "seed in the garden"}
 FEWER = {"k": 5, "recall": 0.9, "rescore_multiplier": 2}
 PICTURES = {"held": 12, "query": "a house at night", "labels": ["boat", "tree"], "clusters": 5, "rounds": 1, "seed": 1}
+TEACHERS = {"data": "data/registers.csv", "columns": ["plain", "formal"], "languages": ["fr"], "dim": 16, "seed": 1}
 REPORT = {"data": "faq", "text": "answer", "queries": "faq_queries", "sections": ["facts", "search"]}
 ALIKE = {"alike": 3.0, "messages": "questions", "column": "text", "label": "subject", "question": "a late train"}
 CODE = {"query": "E04 Brio", "known": "coffee-03", "candidates": 5}
@@ -57,6 +58,7 @@ RUNS = {
     "08_quantization.ipynb": {"its own": {}, "others": FEWER},
     "09_training_recipes.ipynb": {"its own": {}, "others": RECIPES},
     "10_images.ipynb": {"its own": {}, "others": PICTURES},
+    "11_learn_from_teachers.ipynb": {"its own": {}, "others": TEACHERS},
     "explorer_app.ipynb": {"its own": {}, "others": {"data": "faq", "text": "question", "colour": "", "rows": 100}},
     "report.ipynb": {"its own": {}, "others": REPORT},
     "workshop/1_similarity_solution.ipynb": {"its own": {}, "others": ALIKE},
