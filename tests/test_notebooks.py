@@ -318,6 +318,25 @@ def test_pictures_follow_other_parameters(execute):
     assert any("night" in caption or "house" in caption for caption in results["found"])
 
 
+@pytest.mark.parametrize("run", ["its own", "others"])
+def test_a_student_gains_from_its_teacher_and_an_english_model_from_translations(run, execute):
+    _, results, _ = execute("11_learn_from_teachers.ipynb", RUNS["11_learn_from_teachers.ipynb"][run])
+    cut = results["dimensions"]
+    assert cut["teacher"] > cut["student after"] > cut["student before"] + 0.005
+    before, after = results["layers"]["student before"], results["layers"]["student after"]
+    assert after["squared error"] < 0.2 * before["squared error"]
+    assert before["same order"] + 0.05 < after["same order"] < 0.8, "five hundred texts are a beginning"
+    labelled = results["augmented"]
+    assert labelled["before"] + 0.03 < labelled["augment_texts"] < labelled["starter, not trained"]
+    found = results["searching"]
+    assert found["knows nothing, GPL"]["after"] > found["knows nothing, GPL"]["before"] + 0.02
+    assert found["knows nothing, GenQ"]["after"] > found["knows nothing, GenQ"]["before"]
+    assert abs(found["starter, GenQ"]["after"] - found["starter, GenQ"]["before"]) < 0.05, "rules say nothing new to it"
+    for language in results["languages"].values():
+        assert language["after"] > language["accuracy before"]
+        assert language["F1 after"] > language["mined F1 before"] + 0.05
+
+
 def test_a_report_knows_the_facts_of_its_texts_and_makes_only_the_sections_that_are_wanted(execute):
     _, results, _ = execute("report.ipynb", REPORT)
     assert results["failed"] == {}

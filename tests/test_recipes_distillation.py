@@ -1,6 +1,5 @@
 """Recipes of distillation, on the bundled sets and on tiny models; and how their steps go on after a kill."""
 
-import gc
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ from tests.tiny import made_texts
 from tests.tiny_pairs import pairs as word_pairs
 from tests.tiny_pairs import write
 from tests.tiny_training import static
-from workbench import CrossEncoder, SentenceTransformer, SentenceTransformerTrainer, progress
+from workbench import CrossEncoder, SentenceTransformer, progress
 from workbench.errors import Cancelled, ChoiceError, ColumnsError, DataFormatError, ModelNotFoundError
 from workbench.metrics import spearman
 from workbench.recipes import (
@@ -120,20 +119,6 @@ def test_a_killed_training_goes_on_at_its_checkpoint_and_ends_as_if_never_killed
         distil_vectors(teacher, student, TEXTS[1:], output_path=tmp_path / "run", **how)
     with pytest.raises(DataFormatError, match="another options and teacher"):
         distil_vectors(student, student, TEXTS, output_path=tmp_path / "run")
-
-
-def test_a_training_leaves_no_trainer_in_memory_for_the_next_one():
-    def trainers():
-        return {id(one) for one in gc.get_objects() if isinstance(one, SentenceTransformerTrainer)}
-
-    gc.collect()
-    before = trainers()
-    gc.disable()  # so that only what the recipe does itself counts
-    try:
-        distil_vectors(static(), static(seed=1), TEXTS[:10])
-        assert trainers() == before
-    finally:
-        gc.enable()
 
 
 def test_fewer_layers_are_those_layers_and_distillation_wins_back_what_they_knew(tiny, tmp_path):

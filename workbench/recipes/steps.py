@@ -1,7 +1,6 @@
 """Steps of a recipe: tables and models that are made once, written in one piece, and found again after a kill."""
 
 import copy
-import gc
 import json
 import shutil
 import tempfile
@@ -151,8 +150,6 @@ class Steps:
         begun = any(checkpoints.is_complete(one) for one in folder.glob("checkpoint-*"))
         run.train(resume_from_checkpoint=begun or None)
         model.eval()
-        del run
-        gc.collect()  # a trainer and what it holds hold each other, and two numbers for each weight of the model
 
 
 def _read(place: Path) -> list[dict[str, Any]]:
