@@ -34,6 +34,7 @@ MINING = {"margin": "distance", "negatives": 1, "relative_margin": 0.1}
 GROUPS = {"data": "data/questions.csv", "rows": 200, "clusters": 6, "projection": "pca", "query": "seed in the garden"}
 FEWER = {"k": 5, "recall": 0.9, "rescore_multiplier": 2}
 PICTURES = {"held": 12, "query": "a house at night", "labels": ["boat", "tree"], "clusters": 5, "rounds": 1, "seed": 1}
+TEACHERS = {"data": "data/registers.csv", "columns": ["plain", "formal"], "languages": ["fr"], "dim": 16, "seed": 1}
 REPORT = {"data": "faq", "text": "answer", "queries": "faq_queries", "sections": ["facts", "search"]}
 ALIKE = {"alike": 3.0, "messages": "questions", "column": "text", "label": "subject", "question": "a late train"}
 CODE = {"query": "E04 Brio", "known": "coffee-03", "candidates": 5}
@@ -57,6 +58,7 @@ RUNS = {
     "08_quantization.ipynb": {"its own": {}, "others": FEWER},
     "09_training_recipes.ipynb": {"its own": {}, "others": RECIPES},
     "10_images.ipynb": {"its own": {}, "others": PICTURES},
+    "11_learn_from_teachers.ipynb": {"its own": {}, "others": TEACHERS},
     "explorer_app.ipynb": {"its own": {}, "others": {"data": "faq", "text": "question", "colour": "", "rows": 100}},
     "report.ipynb": {"its own": {}, "others": REPORT},
     "workshop/1_similarity_solution.ipynb": {"its own": {}, "others": ALIKE},
@@ -320,6 +322,25 @@ def test_pictures_follow_other_parameters(execute):
     assert results["mean place of new"] < 0.5
     assert results["clusters"] == 5
     assert any("night" in caption or "house" in caption for caption in results["found"])
+
+
+@pytest.mark.parametrize("run", ["its own", "others"])
+def test_a_student_gains_from_its_teacher_and_an_english_model_from_translations(run, execute):
+    _, results, _ = execute("11_learn_from_teachers.ipynb", RUNS["11_learn_from_teachers.ipynb"][run])
+    cut = results["dimensions"]
+    assert cut["teacher"] > cut["student after"] > cut["student before"] + 0.005
+    before, after = results["layers"]["student before"], results["layers"]["student after"]
+    assert after["squared error"] < 0.2 * before["squared error"]
+    assert before["same order"] + 0.05 < after["same order"] < 0.8, "five hundred texts are a beginning"
+    labelled = results["augmented"]
+    assert labelled["before"] + 0.03 < labelled["augment_texts"] < labelled["starter, not trained"]
+    found = results["searching"]
+    assert found["knows nothing, GPL"]["after"] > found["knows nothing, GPL"]["before"] + 0.02
+    assert found["knows nothing, GenQ"]["after"] > found["knows nothing, GenQ"]["before"]
+    assert abs(found["starter, GenQ"]["after"] - found["starter, GenQ"]["before"]) < 0.05, "rules say nothing new to it"
+    for language in results["languages"].values():
+        assert language["after"] > language["accuracy before"]
+        assert language["F1 after"] > language["mined F1 before"] + 0.05
 
 
 def test_a_report_knows_the_facts_of_its_texts_and_makes_only_the_sections_that_are_wanted(execute):
