@@ -65,12 +65,12 @@ def make_reranker(
     """Train a small cross-encoder on questions and passages, and return it as it is read from its folder.
 
     Four of five steps take ``lists`` texts, each with ``passages`` others. In the first fifth of the run these are
-    sentences, of which all but the right one are drawn at random: what answers a question is then soon learnt, and with
-    alike passages from the start it is not. After that they are passages that ``retriever`` mostly finds alike. Their
-    grades are the teacher's similarities, and more for the passage known to answer (knowledge distillation as in
-    Hofstätter et al. 2020, arXiv:2010.02666, with whole lists in place of margins). The fifth takes pairs of sentences
-    with scores and with entailment labels, so that alike sentences score high too. The token vectors stay as the
-    teacher has them, so that words never met in training keep their place among the others.
+    sentences, of which all but the right one are drawn at random: short, and soon learnt. After that they are passages
+    that ``retriever`` mostly finds alike. Their grades are the teacher's similarities, and more for the passage known
+    to answer (knowledge distillation as in Hofstätter et al. 2020, arXiv:2010.02666, with whole lists in place of
+    margins). The fifth takes pairs of sentences with scores and with entailment labels, so that alike sentences score
+    high too. The token vectors stay as the teacher has them, so that words never met in training keep their place among
+    the others.
 
     Args:
         teacher: folder of a BERT model, of which ``layers`` at even distances are taken, with its most frequent
