@@ -22,21 +22,26 @@ SMALL = {"rounds": 1, "budgets": [64], "max_texts": 30}
 def table(tiny_folder, tmp_path_factory):
     """All ways to run the tiny model, measured once; and the folder of the exports."""
     out = tmp_path_factory.mktemp("tuned") / "model"
-    return tune(tiny_folder, TEXTS, least=0.9, out=out, device="cpu", **SMALL), out
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tuning, "bfloat16_is_faster", lambda: True)
+        return tune(tiny_folder, TEXTS, least=0.9, out=out, device="cpu", **SMALL), out
 
 
 def test_every_way_is_measured_with_every_budget_and_torch_is_the_measure(table):
     found, _ = table
     ways = {(row.backend, row.precision, row.token_budget) for row in found.itertuples()}
-    kinds = [("torch", "float32"), *((name, kind) for name in ("onnx", "openvino") for kind in ("float32", "int8"))]
+    kinds = [("torch", "float32"), ("torch", "bfloat16")]
+    kinds += [(name, kind) for name in ("onnx", "openvino") for kind in ("float32", "int8")]
     assert ways == {(*kind, size) for kind in kinds for size in (64, 2048)}
     assert found.note.eq("").all()
     assert found.texts_per_second.is_monotonic_decreasing
-    usual = found[(found.backend == "torch") & (found.token_budget == 2048)]
+    usual = found[(found.backend == "torch") & (found.precision == "float32") & (found.token_budget == 2048)]
     assert usual.speedup.item() == 1
     np.testing.assert_allclose(found.speedup, found.texts_per_second / usual.texts_per_second.item())
     exact = found[found.precision == "float32"]
     np.testing.assert_allclose(exact[["mean_cosine", "spearman"]], 1, atol=1e-4)
+    mixed = found[found.precision == "bfloat16"]
+    assert ((mixed.mean_cosine > 0.999) & (mixed.mean_cosine < 1 - 1e-7)).all()  # really rounded
     rounded = found[found.precision == "int8"]
     assert ((rounded.mean_cosine > 0.9) & (rounded.mean_cosine < 1 - 1e-6)).all()  # really 8 bits
 
@@ -61,12 +66,13 @@ def test_the_fastest_way_that_is_good_enough_is_recommended(table, tiny_folder):
 
 def test_the_code_of_every_way_runs_and_gives_the_vectors_of_the_model(table, tiny):
     for row in table[0].drop_duplicates(["backend", "precision"]).itertuples():
-        space = {}
+        space = {"texts": TEXTS[:5]}
         exec(row.code, space)
+        assert ("vectors" in space) == (row.precision == "bfloat16")
         assert space["model"].token_budget == (None if row.token_budget == 2048 else row.token_budget)
         assert space["model"].get_backend() == row.backend
-        cosine = np.diag(tiny.similarity(space["model"].encode(TEXTS[:5]), tiny.encode(TEXTS[:5])))
-        assert cosine.mean() > 0.9
+        vectors = space.get("vectors", space["model"].encode(TEXTS[:5]))
+        assert np.diag(tiny.similarity(vectors, tiny.encode(TEXTS[:5]))).mean() > 0.9
 
 
 def test_without_a_folder_the_code_makes_the_export_itself(tiny_folder, tmp_path, monkeypatch, tiny):
@@ -122,7 +128,7 @@ def test_an_engine_that_is_missing_is_a_line_of_the_table(tiny_folder, monkeypat
     ("options", "error", "says"),
     [
         ({"backends": ["tensorrt"]}, ChoiceError, "'torch', 'onnx', 'openvino'"),
-        ({"precisions": ["int4"]}, ChoiceError, "'float32', 'float16', 'int8'"),
+        ({"precisions": ["int4"]}, ChoiceError, "'float32', 'float16', 'bfloat16', 'int8'"),
         ({"budgets": [0]}, ValueError, "at least 1, 3 and 1"),
         ({"texts": ["a", "a", "b"]}, ColumnsError, "2 different texts"),
         ({"texts": []}, ColumnsError, "0 different texts"),
@@ -131,6 +137,14 @@ def test_an_engine_that_is_missing_is_a_line_of_the_table(tiny_folder, monkeypat
 def test_what_cannot_be_measured_is_refused_before_any_work(tiny_folder, options, error, says):
     with pytest.raises(error, match=says):
         tune(tiny_folder, **{"texts": TEXTS, "device": "cpu", **options})
+
+
+@pytest.mark.parametrize("faster", [True, False])
+def test_bfloat16_is_tried_unasked_only_where_it_is_faster(tiny_folder, monkeypatch, faster):
+    monkeypatch.setattr(tuning, "bfloat16_is_faster", lambda: faster)
+    found = tune(tiny_folder, TEXTS, backends=["torch"], device="cpu", **SMALL)
+    assert ("bfloat16" in set(found.precision)) == faster
+    assert "bfloat16" not in set(tune("starter", TEXTS, device="cpu", **SMALL).precision)  # multiplies no matrices
 
 
 def test_an_unknown_model_is_named():

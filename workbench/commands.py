@@ -20,7 +20,9 @@ def tune(
     texts: Annotated[Path | None, typer.Option(help="Texts like those to come: a text file, or a table.")] = None,
     column: Annotated[str, typer.Option(help="The column of texts, where the file is a table.")] = "text",
     backend: Annotated[list[str] | None, typer.Option(help="torch, onnx or openvino; may be repeated.")] = None,
-    precision: Annotated[list[str] | None, typer.Option(help="float32, float16 or int8; may be repeated.")] = None,
+    precision: Annotated[
+        list[str] | None, typer.Option(help="float32, float16, bfloat16 or int8; may be repeated.")
+    ] = None,
     budget: Annotated[list[int] | None, typer.Option(min=1, help="Tokens in a batch; may be repeated.")] = None,
     least: Annotated[float, typer.Option(min=0, max=1, help="Likeness to torch that is good enough.")] = 0.99,
     max_texts: Annotated[int, typer.Option(min=3, help="Of more texts, a sample is taken.")] = 500,

@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from workbench import hub
 from workbench.backends import (
@@ -17,7 +18,7 @@ from workbench.backends import (
     export_dynamic_quantized_onnx_model,
     export_static_quantized_openvino_model,
 )
-from workbench.devices import token_budget
+from workbench.devices import bfloat16_is_faster, token_budget
 from workbench.errors import ColumnsError, WorkbenchError, choose
 from workbench.metrics import spearman
 from workbench.progress import track
@@ -30,7 +31,12 @@ if TYPE_CHECKING:
 
 __all__ = ["PRECISIONS", "tune"]
 
-PRECISIONS = {"float32": "as it was trained", "float16": "half, on GPUs", "int8": "8 bits, by an export on CPUs"}
+PRECISIONS = {
+    "float32": "as it was trained",
+    "float16": "half, on GPUs",
+    "bfloat16": "matrix products alone in half, where the processor is faster so",
+    "int8": "8 bits, by an export on CPUs",
+}
 _DATA = Path(__file__).resolve().parents[2] / "notebooks" / "data"
 _PAIRS = 5000  # of texts, whose similarities are compared
 
@@ -43,6 +49,11 @@ class _Way:
     precision: str
     load: Callable[[], SentenceTransformer]
     code: str
+
+    @property
+    def mixed(self) -> bool:
+        """Whether torch is to round the factors of matrix products, which is no property of the loaded model."""
+        return self.precision == "bfloat16"
 
 
 def tune(
@@ -121,11 +132,16 @@ def tune(
                 row: dict[str, Any] = {"backend": way.backend, "precision": way.precision, "note": ""}
                 try:
                     loaded = way.load()
-                    vectors = loaded.encode(rows, show_progress_bar=False)
+                    with torch.autocast(base.device.type, torch.bfloat16, enabled=way.mixed):
+                        vectors = loaded.encode(rows, show_progress_bar=False)
+                        speeds = _speeds(loaded, rows, sizes, rounds)
                     row["mean_cosine"] = float(pairwise_cos_sim(vectors, truth).mean())
                     row["spearman"] = spearman(alike(vectors[first], vectors[second]), expected)
-                    for size, speed in _speeds(loaded, rows, sizes, rounds).items():
+                    for size, speed in speeds.items():
                         code = way.code + (f"\nmodel.token_budget = {size}" if size != usual else "")
+                        if way.mixed:
+                            code += f"\nimport torch\nwith torch.autocast({base.device.type!r}, torch.bfloat16):"
+                            code += "\n    vectors = model.encode(texts)"
                         found.append({**row, "token_budget": size, "texts_per_second": speed, "code": code})
                 except WorkbenchError as error:  # an engine that is missing, or a model that it cannot run
                     found.append({**row, "note": " ".join(str(error).split())})
@@ -153,6 +169,8 @@ def _ways(
     """The ways to run a model that were asked for and make sense; exports are made in ``folder``, for good if kept."""
     gpu = base.device.type == "cuda"
     wanted = precisions or ["float32", "float16" if gpu else "int8"]
+    if not precisions and not gpu and base.transformers_model is not None and bfloat16_is_faster():
+        wanted = [*wanted, "bfloat16"]
     place = {} if base.device.type == "cpu" else {"device": str(base.device)}
 
     def way(backend: str, precision: str, source: str, **kwargs: Any) -> _Way:
@@ -166,6 +184,8 @@ def _ways(
     for backend in backends or every:
         if backend == "torch" and "float16" in wanted and gpu:
             yield way(backend, "float16", name, torch_dtype="float16")
+        if backend == "torch" and "bfloat16" in wanted:
+            yield way(backend, "bfloat16", name)
         if "float32" in wanted:
             yield way(backend, "float32", name)
         if backend == "torch" or "int8" not in wanted:
