@@ -1,6 +1,7 @@
 """Every notebook runs from top to bottom, with its own parameters and with others, offline and in little memory."""
 
 import ast
+import json
 import runpy
 import subprocess
 import sys
@@ -74,31 +75,36 @@ MEMORY_LIMITS = {"00_quickstart.ipynb": 450}  # MiB, what Binder guarantees. For
 OUTPUT_LIMITS = {"report.ipynb": 1_000_000}  # characters; its figures are plain ones. For the others 100,000
 
 
-@pytest.fixture
-def execute(tmp_path, monkeypatch):
-    """Run a notebook with parameters; return its cells by id, what its last cell shows, and its memory in MiB."""
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+@pytest.fixture(scope="module")
+def execute(tmp_path_factory):
+    """Run a notebook with parameters, or recall that run; cells by id, what the last shows, MiB, and the folder."""
+    done = {}
 
     def run(name, parameters):
-        notebook = nbformat.read(NOTEBOOKS / name, 4)
-        notebook.cells.append(nbformat.v4.new_code_cell(MEMORY, id="memory"))
-        nbformat.write(notebook, tmp_path / "in.ipynb")
-        if not (tmp_path / "data").exists():
-            (tmp_path / "data").symlink_to(NOTEBOOKS / "data")
-        papermill.execute_notebook(
-            tmp_path / "in.ipynb",
-            tmp_path / "out.ipynb",
-            parameters,
-            cwd=tmp_path,
-            progress_bar=False,
-            store_widget_state=False,
-        )
-        cells = {cell.id: cell for cell in nbformat.read(tmp_path / "out.ipynb", 4).cells}
-        results = ast.literal_eval(cells["results"].outputs[-1]["data"]["text/plain"])
-        return cells, results, int(printed(cells["memory"])) / UNIT
+        key = name, json.dumps(parameters, sort_keys=True)
+        if key not in done:
+            folder = tmp_path_factory.mktemp("notebook")
+            notebook = nbformat.read(NOTEBOOKS / name, 4)
+            notebook.cells.append(nbformat.v4.new_code_cell(MEMORY, id="memory"))
+            nbformat.write(notebook, folder / "in.ipynb")
+            (folder / "data").symlink_to(NOTEBOOKS / "data")
+            papermill.execute_notebook(
+                folder / "in.ipynb",
+                folder / "out.ipynb",
+                parameters,
+                cwd=folder,
+                progress_bar=False,
+                store_widget_state=False,
+            )
+            cells = {cell.id: cell for cell in nbformat.read(folder / "out.ipynb", 4).cells}
+            results = ast.literal_eval(cells["results"].outputs[-1]["data"]["text/plain"])
+            done[key] = cells, results, int(printed(cells["memory"])) / UNIT, folder
+        return done[key]
 
-    return run
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(ROOT))
+        patch.setenv("IPYTHONDIR", str(tmp_path_factory.mktemp("ipython")))
+        yield run
 
 
 def printed(cell):
@@ -112,7 +118,7 @@ def test_every_notebook_is_run_here():
 
 @pytest.mark.parametrize(("name", "run"), [(name, run) for name in RUNS for run in RUNS[name]])
 def test_a_notebook_runs_in_little_memory_and_warns_of_nothing(name, run, execute):
-    cells, results, memory = execute(name, RUNS[name][run])
+    cells, results, memory, _ = execute(name, RUNS[name][run])
     assert results
     assert memory < MEMORY_LIMITS.get(name, 1024)
     outputs = [output for cell in cells.values() for output in cell.get("outputs", [])]
@@ -121,7 +127,7 @@ def test_a_notebook_runs_in_little_memory_and_warns_of_nothing(name, run, execut
 
 
 def test_the_quickstart_finds_what_a_person_would(execute):
-    cells, results, _ = execute("00_quickstart.ipynb", {})
+    cells, results, *_ = execute("00_quickstart.ipynb", {})
     assert results["shape"][0] == 3
     weather, sunny, stadium = results["similarities"]
     assert weather[0] == sunny[1] == stadium[2] == 1
@@ -136,7 +142,7 @@ def test_the_quickstart_finds_what_a_person_would(execute):
 
 
 def test_the_quickstart_follows_other_parameters(execute):
-    cells, results, _ = execute("00_quickstart.ipynb", OWN)
+    cells, results, *_ = execute("00_quickstart.ipynb", OWN)
     assert results["shape"][0] == 4
     assert sorted(results["ranking"]) == [0, 1]
     assert set(results["most alike in the panel"]) <= {OWN["query"], *OWN["documents"]}
@@ -145,7 +151,7 @@ def test_the_quickstart_follows_other_parameters(execute):
 
 
 def test_encoding_cuts_nothing_encodes_each_text_once_and_loses_neighbours_with_its_numbers(execute):
-    cells, results, _ = execute("01_encode.ipynb", {})
+    cells, results, *_ = execute("01_encode.ipynb", {})
     rows, width = results["shape"]
     assert (rows, results["cut"], results["norms"]) == (256, 0, [1.0, 1.0])
     assert (results["encoded once"], results["read again"]) == (rows + 1, rows)
@@ -157,7 +163,7 @@ def test_encoding_cuts_nothing_encodes_each_text_once_and_loses_neighbours_with_
 
 
 def test_the_same_in_other_words_is_found_and_a_threshold_trades_precision_for_recall(execute):
-    cells, results, _ = execute("02_similarity.ipynb", {})
+    cells, results, *_ = execute("02_similarity.ipynb", {})
     agreed = results["agreement of ten"]
     assert [agreed[f"{name}, as they are"] for name in ("dot", "euclidean")] == [10, 10], "vectors of length 1"
     assert max(count for name, count in agreed.items() if "longer" in name) < 8
@@ -171,14 +177,14 @@ def test_the_same_in_other_words_is_found_and_a_threshold_trades_precision_for_r
 
 
 def test_vectors_that_are_not_stretched_keep_the_four_similarities_together(execute):
-    _, results, _ = execute("02_similarity.ipynb", PAIRS)
+    _, results, *_ = execute("02_similarity.ipynb", PAIRS)
     agreed = results["agreement of ten"]
     assert agreed["dot, every second one longer"] == agreed["dot, as they are"] == 10
     assert results["partner found first"] < 0.9, "an English model knows little German"
 
 
 def test_search_finds_codes_by_words_paraphrases_by_meaning_and_most_by_both(execute):
-    cells, results, _ = execute("03_search.ipynb", {})
+    cells, results, *_ = execute("03_search.ipynb", {})
     words, meaning, ranks, scores = results["nDCG"].values()
     assert results["queries"] == 60
     assert scores > max(words, meaning)
@@ -196,7 +202,7 @@ def test_search_finds_codes_by_words_paraphrases_by_meaning_and_most_by_both(exe
 
 
 def test_finetuning_helps_texts_that_were_held_out(execute):
-    cells, results, _ = execute("05_finetune.ipynb", {})
+    cells, results, *_ = execute("05_finetune.ipynb", {})
     assert results["columns"] == ["message", "intent"]
     assert results["loss"] == "BatchAllTripletLoss"
     assert (results["rows"], results["texts on both sides"]) == ([498, 124], 0)
@@ -213,7 +219,7 @@ def test_finetuning_helps_texts_that_were_held_out(execute):
 
 
 def test_finetuning_with_pairs_brings_answers_closer_to_their_questions(execute):
-    _, results, _ = execute("05_finetune.ipynb", ANSWERS)
+    _, results, *_ = execute("05_finetune.ipynb", ANSWERS)
     assert results["columns"] == ["question", "answer"]
     assert results["loss"] == "MultipleNegativesRankingLoss"
     assert results["texts on both sides"] == 0
@@ -222,7 +228,7 @@ def test_finetuning_with_pairs_brings_answers_closer_to_their_questions(execute)
 
 
 def test_a_transformer_is_finetuned_by_parameter(execute, tiny_folder):
-    _, results, _ = execute(
+    _, results, *_ = execute(
         "05_finetune.ipynb", {"model": str(tiny_folder), "learning_rate": 1e-3, **ANSWERS, "epochs": 2}
     )
     assert results["loss fell"]
@@ -230,7 +236,7 @@ def test_a_transformer_is_finetuned_by_parameter(execute, tiny_folder):
 
 
 def test_a_second_look_lifts_the_known_page_and_the_panel_ranks_as_the_library_does(execute):
-    cells, results, _ = execute("04_retrieve_rerank.ipynb", {})
+    cells, results, *_ = execute("04_retrieve_rerank.ipynb", {})
     before, after = results["ranks of the known page"]
     assert before > after
     assert results["the same by hand"] is True
@@ -243,7 +249,7 @@ def test_a_second_look_lifts_the_known_page_and_the_panel_ranks_as_the_library_d
 
 
 def test_mining_finds_what_was_hidden(execute):
-    cells, results, _ = execute("06_mining.ipynb", {})
+    cells, results, *_ = execute("06_mining.ipynb", {})
     assert (results["texts"], results["true pairs"]) == (144, 132)
     assert 0.25 < results["paraphrase F1"]["vectors"] < results["paraphrase F1"]["best pairs"] < 0.6
     assert results["registers F1"]["margin"] > max(0.95, results["registers F1"]["cosine"])
@@ -258,7 +264,7 @@ def test_mining_finds_what_was_hidden(execute):
 
 
 def test_the_map_groups_texts_by_their_subject(execute):
-    cells, results, _ = execute("07_explore_clusters.ipynb", {})
+    cells, results, *_ = execute("07_explore_clusters.ipynb", {})
     assert (results["texts"], results["clusters"], results["method"]) == (1000, 12, "umap")
     assert results["purity"] > results["guess"] + 0.4
     assert 0.8 < results["trustworthiness"] <= 1
@@ -270,7 +276,7 @@ def test_the_map_groups_texts_by_their_subject(execute):
 
 
 def test_fewer_bytes_find_less_and_scoring_again_wins_back(execute):
-    _, results, _ = execute("08_quantization.ipynb", {})
+    _, results, *_ = execute("08_quantization.ipynb", {})
     size, recall = results["bytes per vector"], results["recall"]
     dim = results["shape"][1]
     assert (size["float32"], size["int8"], size["binary"]) == (4 * dim, dim, dim // 8)
@@ -281,7 +287,7 @@ def test_fewer_bytes_find_less_and_scoring_again_wins_back(execute):
 
 
 def test_every_recipe_does_to_its_number_what_it_is_for(execute):
-    cells, results, _ = execute("09_training_recipes.ipynb", {})
+    cells, results, *_ = execute("09_training_recipes.ipynb", {})
     assert results["rows"] == [205, 51]
     assert results["trained"]["starter"] > results["start"]["starter"] + 0.01
     assert results["trained"]["transformer"] > results["start"]["transformer"] + 0.04
@@ -304,7 +310,7 @@ def test_every_recipe_does_to_its_number_what_it_is_for(execute):
 
 
 def test_a_small_clip_finds_pictures_copies_and_classes(execute):
-    cells, results, _ = execute("10_images.ipynb", {})
+    cells, results, *_ = execute("10_images.ipynb", {})
     assert results["known found first"] > 0.7
     assert results["held back"] == 48
     assert results["mean place of new"] < 0.5 - 4 * 0.3 / 48**0.5, "0.5 by chance, with a deviation of 0.3 for each"
@@ -317,7 +323,7 @@ def test_a_small_clip_finds_pictures_copies_and_classes(execute):
 
 
 def test_pictures_follow_other_parameters(execute):
-    _, results, _ = execute("10_images.ipynb", PICTURES)
+    _, results, *_ = execute("10_images.ipynb", PICTURES)
     assert results["held back"] == 12
     assert results["mean place of new"] < 0.5
     assert results["clusters"] == 5
@@ -326,7 +332,7 @@ def test_pictures_follow_other_parameters(execute):
 
 @pytest.mark.parametrize("run", ["its own", "others"])
 def test_a_student_gains_from_its_teacher_and_an_english_model_from_translations(run, execute):
-    _, results, _ = execute("11_learn_from_teachers.ipynb", RUNS["11_learn_from_teachers.ipynb"][run])
+    _, results, *_ = execute("11_learn_from_teachers.ipynb", RUNS["11_learn_from_teachers.ipynb"][run])
     cut = results["dimensions"]
     assert cut["teacher"] > cut["student after"] > cut["student before"] + 0.005
     before, after = results["layers"]["student before"], results["layers"]["student after"]
@@ -344,7 +350,7 @@ def test_a_student_gains_from_its_teacher_and_an_english_model_from_translations
 
 
 def test_a_report_knows_the_facts_of_its_texts_and_makes_only_the_sections_that_are_wanted(execute):
-    _, results, _ = execute("report.ipynb", REPORT)
+    _, results, *_ = execute("report.ipynb", REPORT)
     assert results["failed"] == {}
     assert results["facts"]["rows"] == 256
     assert set(results) == {"title", "facts", "search", "failed"}
@@ -352,7 +358,7 @@ def test_a_report_knows_the_facts_of_its_texts_and_makes_only_the_sections_that_
 
 
 def test_the_workshop_shows_what_a_small_model_is_blind_to(execute):
-    cells, results, _ = execute("workshop/1_similarity_solution.ipynb", {})
+    cells, results, *_ = execute("workshop/1_similarity_solution.ipynb", {})
     assert results["by kind"]["swapped roles"] > 0.95 > results["by kind"]["other words"]
     assert results["all the same"] <= results["best F1"] < 0.7, "the pairs are hard on purpose"
     assert results["nearest"].count("where is my order") >= 2
@@ -362,14 +368,14 @@ def test_the_workshop_shows_what_a_small_model_is_blind_to(execute):
 
 
 def test_the_workshop_finds_most_by_words_and_meaning_together(execute):
-    _, results, _ = execute("workshop/2_search_solution.ipynb", {})
+    _, results, *_ = execute("workshop/2_search_solution.ipynb", {})
     words, meaning, both = (results["quality"][name] for name in ("words", "meaning", "both"))
     assert both["found"] > max(words["found"], meaning["found"])
     assert results["ranks"]["both, re-ranked"] < results["ranks"]["both"]
 
 
 def test_the_workshop_trains_a_model_that_ranks_unseen_rows_better(execute):
-    _, results, _ = execute("workshop/3_finetune_solution.ipynb", {})
+    _, results, *_ = execute("workshop/3_finetune_solution.ipynb", {})
     assert results["loss fell"]
     assert results["after"] > results["before"] + 0.005
     assert results["gained"] > results["lost"]
@@ -409,11 +415,11 @@ def test_an_exercise_without_an_answer_or_a_task_is_refused_and_what_is_only_of_
 
 
 @pytest.mark.parametrize("name", [name for name in RUNS if name != "report.ipynb"])  # which marks no cell to compare
-def test_a_second_run_prints_the_same_text(name, execute, tmp_path):
-    execute(name, {})
-    command = [sys.executable, "-m", "pytest", "--nbval-lax", "-p", "no:cacheprovider", "-q", "--rootdir", tmp_path]
+def test_a_second_run_prints_the_same_text(name, execute):
+    *_, folder = execute(name, {})
+    command = [sys.executable, "-m", "pytest", "--nbval-lax", "-p", "no:cacheprovider", "-q", "--rootdir", folder]
     answer = subprocess.run(
-        [*command, "-c", "/dev/null", tmp_path / "out.ipynb"], cwd=tmp_path, capture_output=True, text=True, check=False
+        [*command, "-c", "/dev/null", folder / "out.ipynb"], cwd=folder, capture_output=True, text=True, check=False
     )
     assert answer.returncode == 0, answer.stdout[-3000:]
     assert "passed" in answer.stdout
