@@ -6,19 +6,17 @@ from contextlib import contextmanager
 from io import BytesIO
 from pathlib import PurePath
 from typing import Any
-from urllib.error import URLError
-from urllib.parse import urlsplit
 
 import numpy as np
 
 from workbench._optional import require
+from workbench.downloads import CHUNK, answered
 from workbench.errors import ImageError
 
 __all__ = ["FORMATS", "MAX_BYTES", "download_image", "naming_rows", "open_image"]
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # Pillow's other readers run programs, or are untried
 MAX_BYTES = 20_000_000  # of a file that is downloaded
-_CHUNK = 2**16
 
 
 def open_image(source: Any) -> Any:
@@ -56,11 +54,9 @@ def download_image(url: str, *, max_bytes: int = MAX_BYTES, timeout: float = 10.
     Raises:
         ImageError: another kind of address, no answer in time, too many bytes, or no picture; see ``open_image``.
     """
-    if urlsplit(url).scheme not in ("http", "https"):
-        raise ImageError(f"{url!r:.200} is not an address with http or https.", url)
     try:
         content = _fetched(url, max_bytes, timeout)
-    except (OSError, URLError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise ImageError(f"{url:.200} could not be downloaded: {error}.", url) from error
     return _decoded(BytesIO(content), url, f"{url:.200}")
 
@@ -86,19 +82,10 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _fetched(url: str, max_bytes: int, timeout: float) -> bytes:
-    from urllib import request
-
-    web = request.OpenerDirector()  # one that knows no files and no FTP, wherever an answer may lead
-    for handler in (
-        request.ProxyHandler, request.UnknownHandler, request.HTTPHandler, request.HTTPSHandler,
-        request.HTTPDefaultErrorHandler, request.HTTPRedirectHandler, request.HTTPErrorProcessor,
-    ):  # fmt: skip
-        web.add_handler(handler())
     end, size = time.monotonic() + timeout, 0
     parts: list[bytes] = []
-    asked = request.Request(url, headers={"User-Agent": "sentence-workbench", "Accept": "image/*"})  # noqa: S310
-    with web.open(asked, timeout=timeout) as answer:
-        while part := answer.read1(_CHUNK):  # read(n) would wait for all n
+    with answered(url, timeout=timeout, accept="image/*") as answer:
+        while part := answer.read1(CHUNK):  # read(n) would wait for all n
             parts.append(part)
             size += len(part)
             if size > max_bytes:

@@ -1,5 +1,6 @@
 """Progress of long work: one switch for every bar, and a way for panels to listen and to cancel."""
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -8,7 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Bar", "listen", "show_progress", "track"]
+__all__ = ["Bar", "LoggingHandler", "disable_logging", "listen", "show_progress", "track"]
 
 _switch: bool | None = {"0": False, "1": True}.get(os.environ.get("WORKBENCH_PROGRESS", ""))
 _listener: ContextVar[Callable[["Bar"], None] | None] = ContextVar("listener", default=None)
@@ -71,6 +72,37 @@ def track(total: float, *, unit: str, desc: str, show: bool | None = None) -> It
     with tqdm(total=total, desc=desc, unit=f" {unit}", unit_scale=True, delay=0 if show else 0.5) as drawn:
         bar._drawn = drawn
         yield bar
+
+
+class LoggingHandler(logging.Handler):
+    """Prints what is logged between progress bars, not into them: ``logging.basicConfig(handlers=[LoggingHandler()])``.
+
+    Args:
+        level: what is below it is left out.
+    """
+
+    def __init__(self, level: int = logging.NOTSET) -> None:
+        super().__init__(level)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one record."""
+        from tqdm.auto import tqdm
+
+        try:
+            tqdm.write(self.format(record))
+        except Exception:  # logging must not end what it tells of
+            self.handleError(record)
+
+
+@contextmanager
+def disable_logging(highest_level: int = logging.CRITICAL) -> Iterator[None]:
+    """Log nothing up to ``highest_level`` while this is open."""
+    before = logging.root.manager.disable
+    logging.disable(highest_level)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _is_interactive() -> bool:

@@ -1,0 +1,7 @@
+"""The similarity functions by their published address."""
+
+from workbench.similarity import (
+    SimilarityFunction,
+)
+
+__all__ = ["SimilarityFunction"]
