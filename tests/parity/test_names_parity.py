@@ -11,8 +11,8 @@ PUBLISHED = {  # after the package's name
     "export_static_quantized_openvino_model losses models util evaluation datasets readers",
     ".util": "cos_sim dot_score euclidean_sim manhattan_sim pairwise_cos_sim pairwise_dot_score pairwise_euclidean_sim "
     "pairwise_manhattan_sim pairwise_angle_sim pytorch_cos_sim normalize_embeddings truncate_embeddings "
-    "semantic_search paraphrase_mining paraphrase_mining_embeddings community_detection mine_hard_negatives information_retrieval "
-    "http_get is_training_available batch_to_device disable_logging is_sentence_transformer_model load_file_path "
+    "semantic_search paraphrase_mining paraphrase_mining_embeddings community_detection mine_hard_negatives "
+    "information_retrieval http_get is_training_available batch_to_device disable_logging is_sentence_transformer_model load_file_path "
     "load_dir_path LoggingHandler",
     ".quantization": "quantize_embeddings semantic_search_faiss semantic_search_usearch",
     ".training_args": "BatchSamplers MultiDatasetBatchSamplers SentenceTransformerTrainingArguments",
@@ -37,10 +37,8 @@ PUBLISHED = {  # after the package's name
 }
 
 
-@pytest.mark.parametrize(
-    ("address", "name"), [(place, name) for place in PUBLISHED for name in PUBLISHED[place].split()]
-)
-def test_a_published_import_works_after_changing_the_package_s_name(address, name):
+@pytest.mark.parametrize(("at", "name"), [(at, name) for at, names in PUBLISHED.items() for name in names.split()])
+def test_a_published_import_works_after_changing_the_package_s_name(at, name):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the reference has moved some of them since
         for package in ("sentence_transformers", "workbench"):
