@@ -12,8 +12,8 @@ PUBLISHED = {  # after the package's name
     ".util": "cos_sim dot_score euclidean_sim manhattan_sim pairwise_cos_sim pairwise_dot_score pairwise_euclidean_sim "
     "pairwise_manhattan_sim pairwise_angle_sim pytorch_cos_sim normalize_embeddings truncate_embeddings "
     "semantic_search paraphrase_mining paraphrase_mining_embeddings community_detection mine_hard_negatives "
-    "information_retrieval http_get is_training_available batch_to_device disable_logging is_sentence_transformer_model load_file_path "
-    "load_dir_path LoggingHandler",
+    "information_retrieval http_get is_training_available batch_to_device disable_logging "
+    "is_sentence_transformer_model load_file_path load_dir_path LoggingHandler",
     ".quantization": "quantize_embeddings semantic_search_faiss semantic_search_usearch",
     ".training_args": "BatchSamplers MultiDatasetBatchSamplers SentenceTransformerTrainingArguments",
     ".trainer": "SentenceTransformerTrainer",
