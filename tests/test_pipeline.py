@@ -5,10 +5,10 @@ import pytest
 
 from tests.tiny_index import Words, flat
 from workbench import metrics
-from workbench.errors import TextTypeError
+from workbench.errors import ChoiceError, TextTypeError
 from workbench.search.bm25 import BM25Index
 from workbench.search.dense import DenseIndex
-from workbench.search.hybrid import HybridIndex
+from workbench.search.hybrid import HybridIndex, fuse
 from workbench.search.pipeline import RetrieveRerank
 
 TEXTS = {"a": "red fish", "b": "blue fish and red fish", "c": "red bird", "d": "error"}
@@ -56,9 +56,42 @@ def test_the_table_has_both_ranks_and_the_movement():
     assert result.to_frame(1)["id"].tolist() == ["a"]
 
 
+@pytest.mark.parametrize("fusion", ["rrf", "weighted"])
+def test_the_new_order_can_be_a_fusion_of_both(fusion):
+    result = RetrieveRerank(lexical(), TEXTS, Shortest(), fusion=fusion).run(["red", "nothing"], 3)
+    alone = RetrieveRerank(lexical(), TEXTS, Shortest()).run(["red", "nothing"], 3)
+    assert list(result.retrieved) == list(alone.retrieved)
+    assert list(result.reranked) == list(fuse([alone.retrieved, alone.reranked], 3, fusion, rank_constant=10))
+    if fusion == "rrf":  # retrieved a c b, re-ranked a c b
+        (first, best), (second, _), (third, _) = next(iter(result.reranked))
+        assert (first, second, third) == ("a", "c", "b")
+        assert best == pytest.approx(2 / 11)
+    frame = result.to_frame()
+    assert (frame["moved"] == frame["retrieval rank"] - frame["rank"]).all()
+
+
+def test_a_fusion_of_opposite_orders_keeps_what_stands_high_in_both():
+    class Backwards:
+        def predict(self, sentences, **options):
+            return np.array([{"a": 1, "c": 3, "b": 2}[next(k for k in TEXTS if TEXTS[k] == t)] for _, t in sentences])
+
+    order = [
+        name for name, _ in next(iter(RetrieveRerank(lexical(), TEXTS, Backwards(), fusion="rrf").run("red").reranked))
+    ]
+    assert order == ["c", "a", "b"]  # ranks 2 and 1, 1 and 3, 3 and 2
+
+
+def test_an_unknown_fusion_is_refused_at_once_and_no_candidates_are_none():
+    with pytest.raises(ChoiceError, match="'rrf', 'weighted'"):
+        RetrieveRerank(lexical(), TEXTS, Shortest(), fusion="mean")
+    assert len(RetrieveRerank(lexical(), TEXTS, Shortest(), fusion="rrf").run([]).to_frame()) == 0
+    assert RetrieveRerank(lexical(), TEXTS, Shortest(), fusion="rrf").run("nothing").to_frame().empty
+
+
 def test_without_a_re_ranker_the_order_stays():
-    result = RetrieveRerank(lexical(), TEXTS).run(["red"])
-    assert result.reranked is result.retrieved
+    for fusion in (None, "rrf"):
+        result = RetrieveRerank(lexical(), TEXTS, fusion=fusion).run(["red"])
+        assert result.reranked is result.retrieved
     assert result.to_frame()["moved"].tolist() == [0, 0, 0]
 
 
@@ -105,7 +138,9 @@ def test_bundled_models_run_from_texts_to_a_table():
     index = HybridIndex({"meaning": DenseIndex(SentenceTransformer("starter"), flat()), "words": BM25Index()})
     index.add(None, texts)
     ranker = CrossEncoder("starter-reranker")
-    result = RetrieveRerank(index, texts, ranker).run(["Who is eating?", "music"], 3, judgements=[[0], [1]])
+    result = RetrieveRerank(index, texts, ranker).run(
+        ["Who is eating?", "Who plays an instrument?"], 3, judgements=[[0], [1]]
+    )
     frame = result.to_frame()
     assert len(frame) == 6
     for row in frame.to_dict("records"):

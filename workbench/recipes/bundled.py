@@ -87,7 +87,7 @@ transformer such as LaBSE. It carries the biases of its teacher and of its texts
     ),
     "starter-reranker": Recipe(
         make_reranker,
-        {"layers": 2, "tokens": 21_000, "steps": 1_600, "lists": 12, "passages": 6, "max_length": 192, "seed": 0},
+        {"layers": 2, "tokens": 21_000, "steps": 2_000, "lists": 12, "passages": 6, "max_length": 192, "seed": 0},
         {"steps": 10, "lists": 2, "passages": 3, "tokens": 2_000},
         "text-ranking",
         "cross-encoder",

@@ -55,7 +55,7 @@ def make_reranker(
     retriever: Any,
     layers: int = 2,
     tokens: int = 21_000,
-    steps: int = 1_600,
+    steps: int = 2_000,
     lists: int = 12,
     passages: int = 6,
     learning_rate: float = 4e-4,

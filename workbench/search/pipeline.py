@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from workbench.errors import choose
 from workbench.metrics import mrr_at_k, ndcg_at_k
 from workbench.protocols import Hits, Index, Scores
+from workbench.search.hybrid import FUSIONS, fuse
 from workbench.texts import as_texts
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["Reranked", "RetrieveRerank"]
+
+_RANK_CONSTANT = 10.0  # for "rrf": lists of some ten candidates, where 60 would make the first ranks count too little
 
 _Judgements = Sequence[Mapping[Any, float] | Iterable[Any]]
 
@@ -27,7 +31,7 @@ class Reranked:
 
     queries: list[str]
     retrieved: Hits  # (queries, candidates), as the index ranked them
-    reranked: Hits  # (queries, candidates), as the cross-encoder did; the same object where there is none
+    reranked: Hits  # (queries, candidates), in the new order; the same object where there is no cross-encoder
     texts: dict[Any, str]  # of every candidate, by id
     seconds: dict[str, float]  # "encode", "retrieve", "re-rank"
     gains: list[dict[Any, float]] | None = None  # of the judged documents, for each query
@@ -93,10 +97,25 @@ class RetrieveRerank:
             for a model and vectors, or ``HybridIndex`` of both.
         documents: the texts that were indexed: a mapping from id to text, or a list where the ids are positions.
         reranker: scores (query, text) pairs, such as a ``CrossEncoder`` of one label; None leaves the order as it is.
+        fusion: how the new order comes about. None: by the re-ranker alone. A key of ``FUSIONS`` joins its scores with
+            the retriever's, both counting the same (see ``fuse``); the scores are then those of the fusion. Two
+            opinions are safer than one where the re-ranker is small, or was trained on other texts.
+
+    Raises:
+        ChoiceError: an unknown fusion; lists the known ones.
     """
 
-    def __init__(self, retriever: Index, documents: Mapping[Any, str] | Any, reranker: Scores | None = None) -> None:
-        self.retriever, self.reranker = retriever, reranker
+    def __init__(
+        self,
+        retriever: Index,
+        documents: Mapping[Any, str] | Any,
+        reranker: Scores | None = None,
+        *,
+        fusion: str | None = None,
+    ) -> None:
+        if fusion is not None:
+            choose("fusion", fusion, FUSIONS)
+        self.retriever, self.reranker, self.fusion = retriever, reranker, fusion
         self.documents = documents if isinstance(documents, Mapping) else as_texts(documents, name="documents")[0]
 
     def run(self, queries: Any, candidates: int = 100, *, judgements: _Judgements | None = None) -> Reranked:
@@ -124,6 +143,9 @@ class RetrieveRerank:
         with _timed(seconds, "re-rank"):
             found = {name: self._text(name) for hits in retrieved for name, _ in hits}
             reranked = retrieved if self.reranker is None else _reranked(texts, retrieved, found, self.reranker)
+            if self.fusion is not None and reranked is not retrieved and reranked.ids.size:
+                both, width = [retrieved, reranked], retrieved.ids.shape[1]
+                reranked = fuse(both, width, self.fusion, rank_constant=_RANK_CONSTANT)
         return Reranked(texts, retrieved, reranked, found, seconds, gains)
 
     def _text(self, name: Any) -> str:
