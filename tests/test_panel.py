@@ -373,9 +373,9 @@ def test_a_model_that_is_not_found_is_one_line_with_the_details_folded(panel):
     with pytest.raises(ModelNotFoundError):
         panel.run()
     line, _, folded = panel._status.value.partition("<details>")
-    assert "No model &#x27;no-such-model&#x27; was found" in line
+    assert "No model &#x27;no-such-model&#x27; was found: check its name" in line
     assert "\n" not in line
-    assert "What to do" in folded
+    assert "Tried, in order" in folded
     assert not panel._run.disabled
 
 

@@ -90,7 +90,7 @@ def test_too_few_texts_are_refused_and_the_last_result_stays(panel):
     panel.run()
     before = panel.result
     panel.data = TEXTS[:5]
-    with pytest.raises(WorkbenchError, match="There are 5 texts to search; recall needs 20"):
+    with pytest.raises(WorkbenchError, match="Recall needs 20 texts or more to mean anything; this column holds 5"):
         panel.run()
     assert panel.state == "error"
     assert panel.result is before

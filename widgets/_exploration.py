@@ -213,7 +213,9 @@ def gather(inputs: dict[str, Any]) -> dict[str, Any]:
         rows = np.sort(np.random.default_rng(inputs["seed"]).permutation(rows)[: inputs["most"]])
     texts, total = [inputs["texts"][row] for row in rows], len(inputs["texts"])
     if len(rows) < 2:
-        raise WorkbenchError("There is only one text. Give two or more." if len(rows) else "There are no texts yet.")
+        raise WorkbenchError(
+            f"A map needs two texts or more; this column holds {len(rows)}. Choose other data, or another column."
+        )
     given, model = inputs["embeddings"] is not None, inputs["model"]
     source, after = inputs["embeddings"] if given else model, inputs["after"]
     first, cut = _vectors(source, texts, rows, total, "embeddings")

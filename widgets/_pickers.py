@@ -311,7 +311,7 @@ class DataPanel(Panel):
 def _set_options(own: Any) -> list[tuple[str, str]]:
     kind = str(own.name) if isinstance(own, Path) else str(own) if isinstance(own, str) else type(own).__name__
     size = f", {count(len(own))} rows" if hasattr(own, "__len__") and not isinstance(own, str) else ""
-    return [("your own" if own is None else f"{kind}{size}", ""), *((name, name) for name in bundled_sets())]
+    return [("choose …" if own is None else f"{kind}{size}", ""), *((name, name) for name in bundled_sets())]
 
 
 def texts_of(inputs: dict[str, Any]) -> list[str]:

@@ -84,14 +84,14 @@ class FinetunePanel(DataPanel):
 
     title = "Fine-tune"
     purpose = "Train a model on your own columns, and see on rows that were held out whether it got better."
-    first_step = "Choose data with two columns that belong together, such as questions and answers, and press Run."
+    first_step = "Choose data with texts and their class, or with two columns that belong together, and press Run."
     inputs = (
         "data", "column", "second", "third", "label", "loss", "model",
         "negatives", "epochs", "batch_size", "learning_rate", "held_out", "map", "seed",
     )  # fmt: skip
     columns = ("column", "second", "third", "label")
     labels_in = "label"
-    example = {"data": "faq"}  # noqa: RUF012 - the base class declares it as a class variable
+    example = {"data": "support_messages", "epochs": 10}  # noqa: RUF012 - the base class declares it as a class variable
 
     second = tr.Unicode("")
     third = tr.Unicode("")

@@ -242,7 +242,7 @@ class HeatmapPanel(DataPanel):
         import pandas as pd
 
         rows = [{"text": text, "list": name} for name in ("texts", "documents") for text in inputs[name]]
-        own = {"data": rows, "frame": pd.DataFrame(rows), "column": "text"}
+        own = {"data": rows, "frame": pd.DataFrame(rows), "texts": [row["text"] for row in rows], "column": "text"}
         return {**inputs, **own, "list": "list" if inputs["documents"] else ""}
 
     def _code(self, inputs: dict[str, Any]) -> str:

@@ -98,7 +98,7 @@ class ImagePanel(DataPanel):
     title = "Search pictures by words"
     reports = False  # a report is on texts
     purpose = "A picture and a text that describes it have vectors that are close to each other."
-    first_step = "Choose a table with files of pictures and a model of pictures and texts, such as clip-ViT-B-32."
+    first_step = "Choose a table with files of pictures, name a model such as clip-ViT-B-32, and press Run."
     inputs = ("data", "column", "caption", "model", "query", "top")
     live = ("query", "top")
     columns = ("column", "caption")
@@ -114,10 +114,9 @@ class ImagePanel(DataPanel):
 
     @tr.observe("data", "caption")
     def _offer_captions(self, change: Any) -> None:
-        names = ["", *self._found]
-        if self.caption not in names:
+        if self.caption not in self._found:
             self.caption = ""
-        self.fill(self._captions, names, self.caption)
+        self.fill(self._captions, [("none", ""), *((name, name) for name in self._found)], self.caption)
 
     @tr.validate("query")
     def _check_query(self, proposal: Any) -> str:
@@ -131,7 +130,7 @@ class ImagePanel(DataPanel):
 
     def _controls(self) -> tuple[list[widgets.Widget], list[widgets.Widget]]:
         (sets, columns, upload), path = self._data_controls()
-        self._captions = widgets.Dropdown(description="Captions", options=[""])
+        self._captions = widgets.Dropdown(description="Captions", options=[("none", "")])
         self._model = widgets.Text("clip-ViT-B-32", description="Model: name or folder", continuous_update=False)
         query = widgets.Text(description="Query", continuous_update=False)
         top = widgets.BoundedIntText(description="Pictures", min=1, max=24)
@@ -169,8 +168,11 @@ class ImagePanel(DataPanel):
         return _Seen(inputs["query"], hits, names, captions, small, model_name(inputs["model"]), vectors)
 
     def _views(self, result: Any) -> list[widgets.Widget]:
-        self._grid.value = result.grid()
         return [self._grid]
+
+    @tr.observe("result")
+    def _take_result(self, change: Any) -> None:
+        self._grid.value = self.result.grid()
 
     def _code(self, inputs: dict[str, Any]) -> str:
         return (

@@ -184,7 +184,7 @@ class MiningPanel(DataPanel):
         for name, control in (("partner", self._partners), ("labels", self._labels)):
             control.observe(lambda change, name=name: self.pick(name, change["new"] or ""), "value")
             self.observe(lambda change, control=control: self.fill(control, None, change["new"]), name)
-        aligned = widgets.Checkbox(description="Rows belong together", indent=False)
+        aligned = widgets.Dropdown(description="Rows", options=[("belong together", True), ("in any order", False)])
         margins = widgets.Dropdown(description="Margin", options=list(_MARGINS))
         tr.link((self, "aligned"), (aligned, "value"))
         tr.link((self, "margin"), (margins, "value"))
@@ -205,8 +205,8 @@ class MiningPanel(DataPanel):
         sides = [inputs["texts"]] + ([frame[partner].fillna("").astype(str).tolist()] if partner else [])
         rows = [[row for row, text in enumerate(side) if text.strip()] for side in sides]  # those that hold text
         texts = [[side[row] for row in kept] for side, kept in zip(sides, rows, strict=True)]
-        if min(map(len, texts)) < 2:
-            raise WorkbenchError(f"There are {min(map(len, texts))} texts to compare. Choose data with two or more.")
+        if (fewest := min(map(len, texts))) < 2:
+            raise WorkbenchError(f"Pairs need two texts or more; a column holds {fewest}. Choose another one.")
         model = load_model(inputs["model"])
         if partner:
             score, usual = _MARGINS[inputs["margin"]]

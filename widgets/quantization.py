@@ -180,7 +180,7 @@ def _sides(inputs: dict[str, Any]) -> tuple[list[str], list[str]]:
     texts, queries = [text for text in inputs["texts"] if text.strip()], inputs["queries"]
     if len(texts) < _FEWEST:
         raise WorkbenchError(
-            f"There are {len(texts)} texts to search; recall needs {_FEWEST} or more to mean anything."
+            f"Recall needs {_FEWEST} texts or more to mean anything; this column holds {len(texts)}. Choose more data."
         )
     if queries:
         return texts, queries
