@@ -12,7 +12,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
-from widgets import HeatmapPanel, cluster_order, comparison_figure, similarity_figure
+from widgets import HeatmapPanel, cluster_order, comparison_figure, frame_html, similarity_figure
 from widgets._theme import count, cut, duration, in_figure, ink_on, one_line, wrap
 from workbench import SentenceTransformer
 from workbench.errors import Cancelled, ChoiceError, ModelNotFoundError, TextTypeError, WorkbenchError
@@ -306,6 +306,12 @@ def test_a_column_that_mixes_text_and_numbers_is_refused_in_the_form_with_one_li
     assert panel.state == "error"
     assert "Row 1 is int (1)" in panel._status.value
     assert panel.texts == TEXTS
+
+
+def test_a_table_without_rows_is_only_its_note():
+    page = frame_html(pd.DataFrame({"text": []}), "No pairs of <b>texts</b>.")
+    assert "<table" not in page
+    assert "No pairs of &lt;b&gt;texts&lt;/b&gt;." in page
 
 
 def test_data_without_text_says_what_to_do():

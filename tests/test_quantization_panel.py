@@ -35,6 +35,7 @@ def test_it_measures_what_the_library_measures(panel):
     assert panel.best.bytes_per_vector == min(row.bytes_per_vector for row in found.rows if row.recall >= 0.95)
     frame = panel.to_frame()
     assert frame["keeps 0.95"].tolist().count("★ smallest") == 1
+    assert (frame["re-scored"] == "yes").tolist() == [row.rescore for row in found.rows]
     assert ((frame["keeps 0.95"] != "") == (frame["recall@5"] >= 0.95)).all()
 
 

@@ -144,4 +144,4 @@ def _finding(rows: _Rows, total: int, metric: str) -> str:
     moved = f"The loss {'fell' if line[-1] < loss[0] else 'rose'} from {loss[0]:.2f} to {line[-1]:.2f}"
     said = f"{moved} in {count(done)}{f' of {count(total)}' if total > done else ''} steps"
     _, values = _series(rows, metric)
-    return headline(said, f"{_short(metric)} {values[0]:.3f} → {values[-1]:.3f}" if len(values) > 1 else "")
+    return headline(f"{_short(metric)} {values[0]:.3f} → {values[-1]:.3f}", said) if len(values) > 1 else headline(said)

@@ -66,6 +66,8 @@ def facts_html(pairs: Mapping[str, object]) -> str:
 
 
 def _rows(frame: "pd.DataFrame", note: str, words: Sequence[str] = ()) -> str:
+    if not len(frame):
+        return f"<p class='wb-note'>{in_html(note or 'There are no rows.')}</p>"
     rows = [
         [f"{value:.4f}" if isinstance(value, float) else value for value in row]
         for row in frame.itertuples(index=False, name=None)

@@ -14,7 +14,7 @@ _MARGIN = {"l": 44, "r": 372, "t": 126, "b": 10}
 _ROW = 26  # pixels from one passage to the next, so that no two labels meet
 _GOLD = "#e6a700"
 _MOVES = {  # colour, dash: the direction is told without colour too
-    "moved up": (CATEGORIES[0], "solid"), "moved down": (CATEGORIES[3], "dash"), "same rank": (OTHER, "dot"),
+    "up": (CATEGORIES[0], "solid"), "down": (CATEGORIES[3], "dash"), "same": (OTHER, "dot"),
 }  # fmt: skip
 
 
@@ -64,7 +64,7 @@ def slope_figure(
             x=[x for x, _ in points],
             y=[places[x][name] for x, name in points],
             mode="markers+text",
-            name="judged answer" if star else "passage",
+            name="judged" if star else "passage",
             text=["" if x else f"{old[name]}" for x, name in points],
             textposition="middle left",
             textfont={"size": 13, "color": INK},
@@ -86,6 +86,7 @@ def slope_figure(
         labels.append(f" <b>{new[name]}</b>{gold} {arrow}{score} · \u2068{in_figure(cut(texts[name], 34))}\u2069")
     figure.update_layout(
         layout(title or _finding(texts, old, new, judged, names), height, _MARGIN, keys=60),
+        legend_x=1,  # over the passages, where there is room for all of them
         xaxis={
             "range": [-0.04, 1.04], "fixedrange": True, "showgrid": False, "zeroline": False, "showticklabels": False,
             "ticks": "",
@@ -119,9 +120,9 @@ def metrics_figure(measured: Mapping[str, Mapping[str, float]]) -> "go.Figure":
             marker_pattern={"shape": ("", "/")[place % 2], "fillmode": "overlay", "fgcolor": "white", "solidity": 0.2},
         )  # fmt: skip
     best = in_figure(cut(max(measured, key=lambda name: next(iter(measured[name].values()))), 70))
-    height = 60 * len(measured) + 126
+    height = 60 * len(measured) + 130
     figure.update_layout(
-        layout(headline("Best over all judged queries", best), height, {"l": 10, "r": 40, "t": 92, "b": 30}, keys=56),
+        layout(headline("Best over all judged queries", best), height, {"l": 10, "r": 40, "t": 96, "b": 30}, keys=56),
         barmode="group",
         yaxis={"autorange": "reversed", "automargin": True, "ticks": ""},
         xaxis={"range": [0, 1], "gridcolor": "rgba(128,128,128,0.25)", "zeroline": False},
@@ -130,7 +131,7 @@ def metrics_figure(measured: Mapping[str, Mapping[str, float]]) -> "go.Figure":
 
 
 def _move(up: int) -> str:
-    return "moved up" if up > 0 else "moved down" if up < 0 else "same rank"
+    return "up" if up > 0 else "down" if up < 0 else "same"
 
 
 def _hover(

@@ -40,7 +40,7 @@ def tradeoff_figure(tradeoff: "Tradeoff", recall: float = 0.95) -> "go.Figure":
     figure.add_hline(y=recall, line={"color": INK, "dash": "dash", "width": 1})
     grid = {"gridcolor": "rgba(128,128,128,0.25)", "zeroline": False, "ticks": ""}
     sizes = sorted({row.bytes_per_vector for row in tradeoff.rows})
-    ends = [float(np.log10(sizes[0] * 0.4)), float(np.log10(sizes[-1] * 1.4))]
+    ends = [float(np.log10(sizes[0] * 0.25)), float(np.log10(sizes[-1] * 1.4))]
     bytes_axis = {"type": "log", "tickvals": sizes, "ticktext": [str(size) for size in sizes], "range": ends}
     chosen = tradeoff.best(recall)
     second = ", re-scored" if chosen.rescore else ""

@@ -46,7 +46,9 @@ class _Measured:
         """Return a row for each setting, with a ✓ where it keeps the wanted recall, and ★ at the smallest of those."""
         best = self.tradeoff.best(self.recall)
         kept = ["★ smallest" if row == best else "✓" * (row.recall >= self.recall) for row in self.tradeoff.rows]
-        frame = self.tradeoff.to_frame()
+        names = {"bytes_per_vector": "bytes per vector", "rescore": "re-scored"}
+        frame = self.tradeoff.to_frame().rename(columns=names)
+        frame["re-scored"] = frame["re-scored"].map({True: "yes", False: "no"})
         frame.insert(0, f"keeps {self.recall:g}", kept)
         return frame
 
