@@ -96,7 +96,7 @@ def test_too_few_texts_are_refused_and_the_last_result_stays(panel):
     assert panel.state == "error"
     assert panel.result is before
     panel.data = None
-    with pytest.raises(WorkbenchError, match="There are 0 texts"):
+    with pytest.raises(WorkbenchError, match="this column holds 0"):
         panel.run()
 
 

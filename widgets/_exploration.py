@@ -174,8 +174,6 @@ class Exploration:
 
     def facts(self) -> dict[str, object]:
         """Return what was shown of how much, and how it was made."""
-        import workbench
-
         made = ", ".join(f"{name} {value}" for name, value in self.clusters.settings.items() if value is not None)
         found: dict[str, object] = {
             "Model": f"{called(self.vectors[0] if self.given else self.model)}, {self.vectors[0].shape[1]} dimensions",
@@ -196,7 +194,6 @@ class Exploration:
         return found | {
             "Outliers, duplicates": f"looked for among {count(len(self.judged))} of {count(len(self.rows))} texts",
             "Seed": self.seed,
-            "Made with": f"sentence-workbench {workbench.__version__}",
         }
 
 

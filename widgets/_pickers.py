@@ -166,6 +166,9 @@ class DataPanel(Panel):
     _frame: "pd.DataFrame | None"
     _found: dict[str, list[str]]  # the columns of text
 
+    def __init__(self, data: Any = None, **inputs: Any) -> None:
+        super().__init__(**({} if data is None else {"data": data}), **inputs)  # first: other inputs name its columns
+
     @property
     def texts_in_column(self) -> list[str]:
         """The texts that a run would take."""

@@ -120,9 +120,9 @@ def metrics_figure(measured: Mapping[str, Mapping[str, float]]) -> "go.Figure":
             marker_pattern={"shape": ("", "/")[place % 2], "fillmode": "overlay", "fgcolor": "white", "solidity": 0.2},
         )  # fmt: skip
     best = in_figure(cut(max(measured, key=lambda name: next(iter(measured[name].values()))), 70))
-    height = 60 * len(measured) + 130
+    height = 60 * len(measured) + 134
     figure.update_layout(
-        layout(headline("Best over all judged queries", best), height, {"l": 10, "r": 40, "t": 96, "b": 30}, keys=56),
+        layout(headline("Best over all judged queries", best), height, {"l": 10, "r": 40, "t": 100, "b": 30}, keys=54),
         barmode="group",
         yaxis={"autorange": "reversed", "automargin": True, "ticks": ""},
         xaxis={"range": [0, 1], "gridcolor": "rgba(128,128,128,0.25)", "zeroline": False},

@@ -140,8 +140,7 @@ class HeatmapPanel(DataPanel):
         self._least = widgets.FloatSlider(
             description="Hide below", min=-1, value=-1, step=0.01, continuous_update=False
         )
-        tr.link((self, "similarity"), (functions, "value"))
-        tr.link((self, "order"), (orders, "value"))
+        self.link(similarity=functions, order=orders)
         self._least.observe(lambda change: self.pick("threshold", self._chosen(change["new"])), "value")
         self._models = ModelPicker(self)
         (sets, columns, upload), path = self._data_controls()

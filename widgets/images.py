@@ -69,13 +69,10 @@ class _Seen:
 
     def facts(self) -> dict[str, object]:
         """Return what was searched with what."""
-        import workbench
-
         return {
             "Pictures": count(len(self.files)),
             "Model": self.model,
             "Dimensions": self.vectors.shape[1],
-            "Made with": f"sentence-workbench {workbench.__version__}",
         }
 
 
@@ -109,9 +106,6 @@ class ImagePanel(DataPanel):
     query = tr.Unicode("a red car")
     top = tr.Int(6, min=1, max=24)
 
-    def __init__(self, data: Any = None, *, report: bool | None = None, **inputs: Any) -> None:
-        super().__init__(report=report, **({} if data is None else {"data": data}), **inputs)
-
     @tr.observe("data", "caption")
     def _offer_captions(self, change: Any) -> None:
         if self.caption not in self._found:
@@ -134,7 +128,7 @@ class ImagePanel(DataPanel):
         self._model = widgets.Text("clip-ViT-B-32", description="Model: name or folder", continuous_update=False)
         query = widgets.Text(description="Query", continuous_update=False)
         top = widgets.BoundedIntText(description="Pictures", min=1, max=24)
-        tr.link((self, "top"), (top, "value"))
+        self.link(top=top)
         self.observe(lambda change: self.fill(query, None, self.query), "query")
         self.fill(query, None, self.query)
         for name, control in {"query": query, "caption": self._captions, "model": self._model}.items():

@@ -74,8 +74,6 @@ class _Mined:
 
     def facts(self) -> dict[str, object]:
         """Return what was compared, and what the threshold takes."""
-        import workbench
-
         shares = {name: f"{value:.4f}" for name, value in self.reading.items() if name != "pairs"}
         return {
             "Texts": self.texts,
@@ -85,7 +83,6 @@ class _Mined:
             "True pairs": count(self.positives) if self.positives else "not known",
             "Model": self.model,
             "Score": self.score,
-            "Made with": f"sentence-workbench {workbench.__version__}",
         }
 
 
@@ -122,9 +119,6 @@ class MiningPanel(DataPanel):
     model = Model("starter")
     margin = tr.Unicode("ratio")
     threshold = tr.Float(None, allow_none=True)
-
-    def __init__(self, data: Any = None, *, report: bool | None = None, **inputs: Any) -> None:
-        super().__init__(report=report, **({} if data is None else {"data": data}), **inputs)
 
     @property
     def reading(self) -> dict[str, float]:
@@ -186,8 +180,7 @@ class MiningPanel(DataPanel):
             self.observe(lambda change, control=control: self.fill(control, None, change["new"]), name)
         aligned = widgets.Dropdown(description="Rows", options=[("belong together", True), ("in any order", False)])
         margins = widgets.Dropdown(description="Margin", options=list(_MARGINS))
-        tr.link((self, "aligned"), (aligned, "value"))
-        tr.link((self, "margin"), (margins, "value"))
+        self.link(aligned=aligned, margin=margins)
         models = ModelPicker(self)
         (sets, columns, upload), path = self._data_controls()
         shown = [sets, columns, self._labels, models.menu, self._slider]
