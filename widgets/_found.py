@@ -105,7 +105,7 @@ class Found:
 
     def facts(self) -> dict[str, object]:
         """Return what was searched, how, how long it took, and how good it is."""
-        found = {
+        found: dict[str, object] = {
             "Passages searched": f"{count(self.documents)}, {count(self.blank)} more without text left out",
             "Passages shown": f"those among the first {self.top} of either order, of {len(self.texts)} found",
             "Model": " against ".join(one.name for one in self.pipelines),

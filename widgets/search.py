@@ -92,7 +92,7 @@ class SearchPanel(DataPanel):
         if isinstance(documents, Mapping) and not is_data(documents):
             documents = [{"id": name, "text": text} for name, text in documents.items()]
             inputs = {"column": "text", "ids": "id", **inputs}
-        super().__init__(documents, **inputs)
+        super().__init__(**({} if documents is None else {"data": documents}), **inputs)
 
     @property
     def found(self) -> "Reranked | None":
