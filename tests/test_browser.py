@@ -6,6 +6,8 @@ from playwright.sync_api import expect
 
 from tests.lab import ROOT, SHOTS, ask, go_dark
 
+# Whether each number in a cell has the ink that fits the colour of its cell, in place of the theme's.
+OWN_INK = "texts => texts.map(text => text.style.fill !== '' && getComputedStyle(text).fill === text.style.fill)"
 HOSTILE = '<img src=x onerror="window.hacked=1"> costs $5 and $6'
 
 
@@ -22,6 +24,7 @@ def click_through(page):
     expect(labels).to_have_count(10)
     expect(labels.first).to_contain_text("A man is eating pasta.")
     expect(panel.locator(".textpoint")).to_have_count(100)
+    assert all(panel.locator(".textpoint text").evaluate_all(OWN_INK))
     panel.evaluate("card => card.scrollIntoView()")
     page.screenshot(path=SHOTS / "quickstart.png")
 
@@ -73,6 +76,7 @@ def click_through(page):
     assert title.evaluate("text => getComputedStyle(text).fill") == panel.evaluate(
         "card => getComputedStyle(card).color"
     )
+    assert all(panel.locator(".textpoint text").evaluate_all(OWN_INK))
     page.screenshot(path=SHOTS / "panel_dark.png")
 
     # An input that cannot be used is one line, and the last result stays.

@@ -53,7 +53,7 @@ def test_a_table_is_uploaded_encoded_and_looked_at(lab):
         panel.get_by_role("button", name="Estimate").click()
         expect(panel.locator(".wb-status")).to_contain_text("6 texts will take")
         panel.get_by_role("button", name="Run").click()
-        expect(panel.locator(".gtitle")).to_contain_text("two texts at random are")
+        expect(panel.locator(".gtitle")).to_contain_text("Two texts at random are")
         assert panel.locator(".barlayer .point path").count() > 10
         expect(panel.locator(".wb-table").first).to_contain_text("text of row 0")
         assert ask(page, "print(panel.embeddings.shape, panel.state)") == "(6, 256) done"

@@ -109,7 +109,7 @@ def test_a_line_is_moved_and_a_recall_is_asked_for(lab):
         expect(mining.locator(".wb-table").first).to_contain_text("<img src=x onerror=")
 
         bytewise.get_by_role("button", name="Run").click()
-        expect(bytewise.locator(".gtitle")).to_contain_text("of the best in")
+        expect(bytewise.locator(".gtitle")).to_contain_text("of the best are found in")
         assert bytewise.locator(".scatterlayer .point").count() == 30
         ask(page, "bytewise.recall = 0.3")
         expect(bytewise.locator(".gtitle")).to_contain_text("binary")

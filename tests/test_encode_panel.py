@@ -260,8 +260,9 @@ def test_wrong_inputs_are_refused_and_the_old_ones_stay(bags):
         ("precision", "float8", ChoiceError, "'float32', 'int8'"),
         ("truncate_dim", 0, WorkbenchError, "give a number of dimensions"),
         ("data", "no-such-set", ChoiceError, "'faq'"),
-        ("data", "missing.csv", WorkbenchError, "missing.csv cannot be read"),
-        ("data", pd.DataFrame({"n": [1]}), WorkbenchError, "No column of this data holds text"),
+        ("data", "missing.csv", WorkbenchError, "There is no file missing.csv. Paths begin at"),
+        ("data", pd.DataFrame({"n": [1]}), WorkbenchError, "No column of this data holds text; it has n."),
+        ("data", pd.DataFrame({"text": []}), WorkbenchError, "This data has no rows."),
         ("data", ["a", 3], TextTypeError, "Row 1 is int"),
         ("data", 7, TextTypeError, "data"),
         ("model", 3, WorkbenchError, "model is of type int"),
@@ -286,7 +287,7 @@ def test_an_upload_is_read_by_the_ending_of_its_name_and_a_bad_one_is_one_line(b
     assert (panel.column, panel._columns.layout.display) == ("words", "")
     for name, bad, message in (
         ("w.exe", b"x", "Unknown kind of file"),
-        ("w.csv", b"", "w.csv cannot be read"),
+        ("w.csv", b"", "w.csv cannot be read: No columns to parse from file. Expected lines of UTF-8"),
         ("w.csv", b"\xff\xfe\x00", "w.csv cannot be read"),
         ("w.parquet", b"nothing", "w.parquet cannot be read"),
         ("w.jsonl", b"{not json}", "w.jsonl cannot be read"),
@@ -377,10 +378,11 @@ def test_bars_count_every_vector_and_every_pair():
     norms, cosines = np.random.default_rng(0).uniform(1, 2, 500), np.linspace(-1, 1, 77)
     figure = vectors_figure(norms, cosines)
     assert [sum(trace.y) for trace in figure.data] == [500, 77]
-    assert "Lengths run from 1 to 2; two texts at random are 0.00 alike" in figure.layout.title.text
+    assert "<b>Lengths run from 1 to 2</b>" in figure.layout.title.text
+    assert ">Two texts at random are 0.00 alike<" in figure.layout.title.text
     even = vectors_figure(np.ones(9) + 1e-7 * np.arange(9), cosines)
     assert max(even.data[0].y) == 9
-    assert "All 9 vectors have length 1;" in even.layout.title.text
+    assert "<b>All 9 vectors have length 1</b>" in even.layout.title.text
     assert "random" not in vectors_figure(np.ones(1), np.zeros(0)).layout.title.text
 
 

@@ -151,10 +151,10 @@ def test_many_numbers_become_five_ranges():
 def test_the_title_says_how_the_texts_spread_also_where_all_values_differ_or_none_is_frequent():
     names = [f"v{i}" for i in range(300)]
     expected = {
-        "2 values of kind; the largest, “\u2068a\u2069”, holds 75% of the texts": ["a", "a", "a", "b"],
+        "2 values of kind; the largest, “\u2068a\u2069”, holds 75%": ["a", "a", "a", "b"],
         "300 values of kind, each of a single text: these colours show no groups": names,
-        "300 values of kind; the largest, “\u2068v0\u2069”, holds 2 of the texts": [*names, "v0"],
-        "1 value of kind; the largest, “\u2068a\u2069”, holds 50% of the texts": ["a", None],
+        "300 values of kind; the largest, “\u2068v0\u2069”, holds 2 texts": [*names, "v0"],
+        "1 value of kind; the largest, “\u2068a\u2069”, holds 50%": ["a", None],
     }
     for title, values in expected.items():
         figure = map_figure({"": flat(len(values))}, Groups.of(values, "kind"))
@@ -383,7 +383,7 @@ def test_an_input_that_cannot_be_used_is_refused_at_once(panel, name, value):
     ("changes", "message"),
     [
         ({"data": [" ", ""]}, "There are no texts"),
-        ({"data": ["one", ""]}, "only one text"),
+        ({"data": ["one", ""]}, "needs two texts or more; this column holds 1"),
         ({"embeddings": np.zeros((5, 4))}, "embeddings have 5 rows, the data 60"),
         ({"embeddings": "gone.npy"}, "cannot be read"),
         ({"clustering_settings": {"n_clusters": 99}}, "expected 1 to 60"),

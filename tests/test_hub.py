@@ -169,7 +169,7 @@ def test_an_export_that_was_left_out_is_fetched_when_it_is_wanted(server: Hub, c
 
 def test_the_token_is_sent_as_bearer(server: Hub, cache: Path) -> None:
     server.add("org/secret", MODEL, token="hf_right")
-    with pytest.raises(ModelNotFoundError, match=r"is private\nWhat to do: .*token="):
+    with pytest.raises(ModelNotFoundError, match=r"(?s)was found: .*token=.* is private$"):
         hub.resolve("org/secret", token="hf_wrong")
     hub.resolve("org/secret", token="hf_right")
     assert {sent for _, path, sent in server.asked if "/resolve/" in path} == {"Bearer hf_right"}
@@ -203,7 +203,7 @@ def test_a_revision_that_is_not_cached_is_asked_for(server: Hub, cache: Path) ->
     assert hub.resolve("org/model").name == first
     assert hub.resolve("org/model", revision="v2").name == second
     assert hub.resolve("org/model", revision=second).name == second
-    with pytest.raises(ModelNotFoundError, match=r"has no such revision\nWhat to do: check revision="):
+    with pytest.raises(ModelNotFoundError, match=r"(?s)was found: check revision=.* has no such revision$"):
         hub.resolve("org/model", revision="v3")
     with pytest.raises(ModelNotFoundError, match="has no such revision"):
         hub.resolve("org/model", revision="0" * 40)
@@ -226,7 +226,7 @@ def test_offline_asks_nobody_and_says_which_setting_forbids_it(
     server.add("org/model", MODEL)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
     setting = "HF_HUB_OFFLINE" if offline else "local_files_only"
-    with pytest.raises(ModelNotFoundError, match=rf"not asked \({setting}.*\nWhat to do: download it once"):
+    with pytest.raises(ModelNotFoundError, match=rf"(?s)was found: .* download it once without {setting}.*not asked"):
         hub.resolve("org/model", local_files_only=not offline)
     assert server.asked == []
 
@@ -257,7 +257,7 @@ def test_an_impossible_name_is_called_so(name: str, server: Hub, cache: Path) ->
 
 def test_a_gated_model_says_how_to_get_access(server: Hub, cache: Path) -> None:
     server.add("org/gated", MODEL, gated=True)
-    with pytest.raises(ModelNotFoundError, match=r"is gated\nWhat to do: ask for access .*hf auth login"):
+    with pytest.raises(ModelNotFoundError, match=r"(?s)was found: ask for access .*hf auth login.* is gated$"):
         hub.resolve("org/gated")
     assert not hub.available("org/gated")
 
@@ -266,7 +266,7 @@ def test_a_broken_or_slow_hub_is_an_error_that_says_so(
     server: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.broken = True
-    with pytest.raises(ModelNotFoundError, match=r"500.*\nWhat to do: check network"):
+    with pytest.raises(ModelNotFoundError, match=r"(?s)was found: check network.*500"):
         hub.resolve("org/model")
     monkeypatch.setattr(hub, "_TIMEOUT", 0.1)
     server.delay = 0.5
@@ -299,7 +299,7 @@ def test_an_interrupted_download_does_not_count_as_present(
     server.cut = cut
     monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda seconds: None)
     caplog.set_level(logging.CRITICAL)
-    with pytest.raises(ModelNotFoundError, match=r"hub: org/model .*\nWhat to do: check network"):
+    with pytest.raises(ModelNotFoundError, match=r"(?s)was found: check network.*hub: org/model "):
         hub.resolve("org/model")
     assert (cache / "models--org--model" / "snapshots").is_dir() or (cache / "models--org--model" / "refs").is_dir()
     server.cut = None

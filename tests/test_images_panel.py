@@ -97,6 +97,21 @@ def test_another_query_is_answered_at_once_and_opens_no_picture_again(panel):
     assert panel.to_frame()["caption"].tolist() == ["blue.png", "purple.png"]
 
 
+def test_a_run_that_is_cancelled_while_it_is_shown_leaves_the_thumbnails_of_the_one_before(panel, monkeypatch):
+    panel.run()
+    thumbnails, code = panel._grid.value, panel._code
+
+    def cancelled(inputs):
+        panel.cancel()
+        return code(inputs)
+
+    monkeypatch.setattr(panel, "_code", cancelled)
+    panel.query = "blue"
+    assert panel.result.query == "red"
+    assert panel._grid.value == thumbnails
+    assert "Cancelled" in panel._status.value
+
+
 def test_the_code_finds_the_same_and_parameters_survive_json(table, tmp_path, capsys):
     tiny_clip(tmp_path / "plain")
     SentenceTransformer(modules=[models.CLIPModel(str(tmp_path / "plain"))], device="cpu").save(str(tmp_path / "model"))

@@ -120,8 +120,8 @@ def test_parameters_survive_json(panel):
         ("labels", "nowhere", ChoiceError, "nowhere"),
         ("margin", "wide", ChoiceError, "ratio"),
         ("threshold", float("nan"), WorkbenchError, "finite"),
-        ("data", ["only one"], WorkbenchError, "two or more"),
-        ("data", None, WorkbenchError, "two or more"),
+        ("data", ["only one"], WorkbenchError, "need two texts or more"),
+        ("data", None, WorkbenchError, "need two texts or more"),
     ],
 )
 def test_what_cannot_be_used_is_refused_and_the_last_result_stays(panel, name, value, error, said):

@@ -12,7 +12,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
-from widgets import HeatmapPanel, cluster_order, comparison_figure, similarity_figure
+from widgets import HeatmapPanel, cluster_order, comparison_figure, frame_html, similarity_figure
 from widgets._theme import count, cut, duration, in_figure, ink_on, one_line, wrap
 from workbench import SentenceTransformer
 from workbench.errors import Cancelled, ChoiceError, ModelNotFoundError, TextTypeError, WorkbenchError
@@ -308,6 +308,12 @@ def test_a_column_that_mixes_text_and_numbers_is_refused_in_the_form_with_one_li
     assert panel.texts == TEXTS
 
 
+def test_a_table_without_rows_is_only_its_note():
+    page = frame_html(pd.DataFrame({"text": []}), "No pairs of <b>texts</b>.")
+    assert "<table" not in page
+    assert "No pairs of &lt;b&gt;texts&lt;/b&gt;." in page
+
+
 def test_data_without_text_says_what_to_do():
     with pytest.raises(WorkbenchError, match=r"No column of this data holds text.*astype\(str\)"):
         HeatmapPanel(pd.DataFrame({"number": [1, 2]}))
@@ -373,9 +379,9 @@ def test_a_model_that_is_not_found_is_one_line_with_the_details_folded(panel):
     with pytest.raises(ModelNotFoundError):
         panel.run()
     line, _, folded = panel._status.value.partition("<details>")
-    assert "No model &#x27;no-such-model&#x27; was found" in line
+    assert "No model &#x27;no-such-model&#x27; was found: check its name" in line
     assert "\n" not in line
-    assert "What to do" in folded
+    assert "Tried, in order" in folded
     assert not panel._run.disabled
 
 

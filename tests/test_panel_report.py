@@ -44,7 +44,8 @@ def test_the_button_hands_over_data_column_label_and_model_and_shows_a_link(writ
     panel = Explorer(FRAME, "message", colour="kind", model="starter")
     press(panel, button(panel))
     (data, out, parameters) = written[0]
-    assert parameters == {"text": "message", "label": "kind", "models": ["starter"]}
+    titled = {"title": f"Report on {len(HOSTILE)} texts of column message"}
+    assert parameters == {"text": "message", "label": "kind", "models": ["starter"], **titled}
     assert out.name == "report.html"
     rows = [json.loads(line) for line in (tmp_path / data).read_text("utf-8").splitlines()]
     assert [row["kind"] for row in rows] == list("abcdabcd")
@@ -74,6 +75,14 @@ def test_bundled_data_is_named_and_python_does_what_the_button_does(panel, label
     expected = {"text": panel.column, "label": label, "models": ["starter"], "sections": ["facts"]}
     assert written == [(panel.data, path, expected)]
     assert not list(tmp_path.glob("*.jsonl"))
+
+
+def test_a_title_says_how_many_texts_of_which_column_unless_one_is_given(written):
+    EncodePanel(["one", " "], model="starter").write_report()
+    EncodePanel(pd.DataFrame({"message": ["a"] * 1200})).write_report()
+    EncodePanel(["one"]).write_report(title="Mine")
+    titles = ["Report on 1 text", "Report on 1\u202f200 texts of column message", "Mine"]
+    assert [parameters["title"] for _, _, parameters in written] == titles
 
 
 def test_what_cannot_be_reported_on_is_one_line_and_leaves_nothing_behind(written, tmp_path, monkeypatch):
@@ -141,8 +150,9 @@ def test_a_heatmap_hands_over_both_lists_and_says_which_text_is_of_which(written
     panel.documents = ["a page", HOSTILE[0]]
     panel.write_report()
     (first, _, given), (second, _, labelled) = written
-    assert given == {"text": "text", "label": "", "models": ["starter"]}
-    assert labelled == given | {"label": "list"}
+    number = len(HOSTILE)
+    assert given == {"text": "text", "label": "", "models": ["starter"], "title": f"Report on {number} texts"}
+    assert labelled == given | {"label": "list", "title": f"Report on {number + 2} texts"}
     rows = [[json.loads(row) for row in (tmp_path / name).read_text().splitlines()] for name in (first, second)]
     assert rows[0] == [{"text": text} for text in HOSTILE]
     assert [row["text"] for row in rows[1]] == [*HOSTILE, "a page", HOSTILE[0]]

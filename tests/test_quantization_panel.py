@@ -35,6 +35,7 @@ def test_it_measures_what_the_library_measures(panel):
     assert panel.best.bytes_per_vector == min(row.bytes_per_vector for row in found.rows if row.recall >= 0.95)
     frame = panel.to_frame()
     assert frame["keeps 0.95"].tolist().count("★ smallest") == 1
+    assert (frame["re-scored"] == "yes").tolist() == [row.rescore for row in found.rows]
     assert ((frame["keeps 0.95"] != "") == (frame["recall@5"] >= 0.95)).all()
 
 
@@ -90,12 +91,12 @@ def test_too_few_texts_are_refused_and_the_last_result_stays(panel):
     panel.run()
     before = panel.result
     panel.data = TEXTS[:5]
-    with pytest.raises(WorkbenchError, match="There are 5 texts to search; recall needs 20"):
+    with pytest.raises(WorkbenchError, match="Recall needs 20 texts or more to mean anything; this column holds 5"):
         panel.run()
     assert panel.state == "error"
     assert panel.result is before
     panel.data = None
-    with pytest.raises(WorkbenchError, match="There are 0 texts"):
+    with pytest.raises(WorkbenchError, match="this column holds 0"):
         panel.run()
 
 

@@ -63,7 +63,11 @@ def test_a_report_on_hostile_texts_opens_offline_and_a_section_that_fails_stops_
     assert "the section 'search' failed" in result.stderr
     assert "no column 'query'" in result.stderr
     assert out.stat().st_size < 8e6
-    assert nbformat.read(out.with_suffix(".ipynb"), 4).cells[-1].outputs
+    kept = nbformat.read(out.with_suffix(".ipynb"), 4).cells
+    assert kept[-1].outputs
+    assert any(
+        "application/vnd.plotly.v1+json" in one.get("data", {}) for cell in kept for one in cell.get("outputs", [])
+    )
     asked, problems = [], []
     with browser.new_page(offline=True) as page:
         page.on("request", lambda request: asked.append(request.url))
@@ -132,7 +136,9 @@ def test_a_batch_keeps_what_is_there_and_goes_on_after_a_failure(small):
     assert not second["bad.html"].skipped, "a report with a gap is made again"
     (small / "texts.csv").write_text("text\nthree\n", encoding="utf-8")
     assert not batch()["one.html"].skipped, "the data have changed"
-    assert "<title>On &lt;texts.csv&gt;</title>" in (small / "a/one.html").read_text("utf-8")
+    page = (small / "a/one.html").read_text("utf-8")
+    assert "<title>On &lt;texts.csv&gt;</title>" in page
+    assert "<pre>{'title'" not in page, "the dict of results is for programs"
 
 
 BAD = {

@@ -310,5 +310,5 @@ def test_a_passage_of_one_side_has_no_line():
 def test_metrics_are_bars_from_0_to_1_and_the_title_names_the_best():
     figure = metrics_figure({"<b>A": {"nDCG@10": 0.5, "MRR@10": 0.4}, "B": {"nDCG@10": 0.75, "MRR@10": 0.2}})
     assert [list(bar.x) for bar in figure.data] == [[0.5, 0.75], [0.4, 0.2]]
-    assert figure.layout.title.text.endswith("B</b>")
+    assert figure.layout.title.text.endswith(">B</span>")
     assert "&lt;b&gt;A" in figure.data[0].y

@@ -147,8 +147,6 @@ class Comparison:
 
     def facts(self) -> dict[str, object]:
         """Return what was compared, and with what."""
-        import workbench
-
         number, values = len(self.texts), self.similarities
         both = self.documents is not None
         others = values.sum(dtype=float) - (0 if both else values.trace(dtype=float))
@@ -167,7 +165,6 @@ class Comparison:
             else "all four; pairs are ordered by cosine",
             "Mean of two different texts": f"{others / pairs:.4f}",
             "Order": self.arrangement,
-            "Made with": f"sentence-workbench {workbench.__version__}",
         }
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from widgets._theme import CATEGORIES, FONT, INK, count, in_figure, layout
+from widgets._theme import CATEGORIES, FONT, INK, count, headline, in_figure, layout
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -78,11 +78,11 @@ def curves_figure(rows: _Rows, *, total: int = 0, metric: str | None = None, hei
             )  # fmt: skip
     grid = {"gridcolor": "rgba(128,128,128,0.25)", "zeroline": False, "tickfont": {"size": 12}}
     figure.update_layout(
-        layout(_finding(rows, total, metric), height, {"l": 60, "r": 64, "t": 84, "b": 48}),
+        layout(_finding(rows, total, metric), height, {"l": 60, "r": 64, "t": 100, "b": 48}, keys=56),
         xaxis={**grid, "title": "step", "range": [0, max(total, *x, 1)]},
         yaxis={**grid, "title": "loss", "rangemode": "tozero"},
         yaxis2={**grid, "overlaying": "y", "side": "right", "showgrid": False, "title": _short(metric), **_RIGHT},
-        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"size": 12, "color": INK}},
+        legend_font={"size": 12, "color": INK},
     )  # fmt: skip
     return figure
 
@@ -104,8 +104,9 @@ def curves_html(rows: _Rows, *, total: int = 0, metric: str | None = None) -> st
     )
     scale = f"loss {low:.2f} to {high:.2f}" if loss else ""
     other = f" · dotted: {_short(metric)} {min(values):.3f} to {max(values):.3f}" if values else ""
+    said = _finding(rows, total, metric).replace("<br>", " · ")  # one line, so that nothing jumps
     return (
-        f"<div style='max-width:960px;font:14px/1.5 {FONT}'>{_finding(rows, total, metric)}"
+        f"<div style='max-width:960px;font:14px/1.5 {FONT}'>{said}"
         f"<svg viewBox='0 0 1000 200' preserveAspectRatio='none' style='width:100%;height:200px;display:block;"
         f"border:1px solid rgba(128,128,128,0.4);margin:4px 0'>{drawn}</svg>"
         f"<span style='color:{INK}'>step 0 to {count(total)} · {scale}{other}</span></div>"
@@ -143,5 +144,4 @@ def _finding(rows: _Rows, total: int, metric: str) -> str:
     moved = f"The loss {'fell' if line[-1] < loss[0] else 'rose'} from {loss[0]:.2f} to {line[-1]:.2f}"
     said = f"{moved} in {count(done)}{f' of {count(total)}' if total > done else ''} steps"
     _, values = _series(rows, metric)
-    measured = f" · {_short(metric)} {values[0]:.3f} → {values[-1]:.3f}" if len(values) > 1 else ""
-    return f"<b>{said}{measured}</b>"
+    return headline(f"{_short(metric)} {values[0]:.3f} → {values[-1]:.3f}", said) if len(values) > 1 else headline(said)

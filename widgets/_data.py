@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from widgets._theme import cut
 from workbench.errors import WorkbenchError, choose
 from workbench.texts import as_texts
 
@@ -13,7 +14,13 @@ if TYPE_CHECKING:
 
 __all__ = ["FILES", "as_frame", "bundled_sets", "is_data", "read_file", "same", "text_columns"]
 
-FILES = (".csv", ".tsv", ".jsonl", ".parquet")
+_FILES = {  # what a file of each kind should hold
+    ".csv": "lines of UTF-8 whose fields are parted by commas, the names of the columns first",
+    ".tsv": "lines of UTF-8 whose fields are parted by tabs, the names of the columns first",
+    ".jsonl": "a JSON object on every line, in UTF-8",
+    ".parquet": "a whole Parquet file",
+}
+FILES = tuple(_FILES)
 
 
 def is_data(value: object) -> bool:
@@ -42,8 +49,10 @@ def read_file(file: Any, name: str) -> "pd.DataFrame":
     try:
         frame: pd.DataFrame = reader(file)
     except (ValueError, OSError) as error:
-        said = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise WorkbenchError(f"{name} cannot be read: {said}") from error
+        if isinstance(error, FileNotFoundError):
+            raise WorkbenchError(f"There is no file {name}. Paths begin at {Path.cwd()}.") from error
+        said = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise WorkbenchError(f"{name} cannot be read: {said}. Expected {_FILES[Path(name).suffix.lower()]}.") from error
     return frame
 
 
@@ -84,13 +93,18 @@ def text_columns(frame: "pd.DataFrame") -> dict[str, list[str]]:
     Raises:
         WorkbenchError: there is none.
     """
+    if not len(frame):
+        raise WorkbenchError("This data has no rows. Choose data with texts in it; a table needs more than its header.")
     found = {}
     for name in frame.columns:
         values, gaps = frame[name].tolist(), frame[name].isna()
         if any(isinstance(value, str) for value in values):
             found[str(name)] = ["" if gap else value for value, gap in zip(values, gaps, strict=True)]
     if not found:
-        raise WorkbenchError("No column of this data holds text. Convert one with .astype(str) first.")
+        names = ", ".join(cut(str(name)) for name in frame.columns[:5])
+        raise WorkbenchError(
+            f"No column of this data holds text; it has {names}. Choose other data, or convert with .astype(str) first."
+        )
     return found
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from widgets._theme import CATEGORIES, count, layout
+from widgets._theme import CATEGORIES, count, headline, layout
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -33,7 +33,7 @@ def vectors_figure(norms: _Array, cosines: _Array) -> "go.Figure":
     low, high = float(norms.min()), float(norms.max())
     number, even = count(len(norms)), high - low < 1e-3 * max(high, 1e-12)
     lengths = f"All {number} vectors have length {high:.3g}" if even else f"Lengths run from {low:.3g} to {high:.3g}"
-    usual = f"; two texts at random are {np.median(cosines):.2f} alike" if len(cosines) else ""
+    usual = f"Two texts at random are {np.median(cosines):.2f} alike" if len(cosines) else ""
     figure = make_subplots(1, 2, horizontal_spacing=0.12)
     for place, (values, what, unit) in enumerate(
         ((norms, "length (norm) of a vector", "vector"), (cosines, "cosine of two random texts", "pair")), 1
@@ -48,5 +48,5 @@ def vectors_figure(norms: _Array, cosines: _Array) -> "go.Figure":
         )  # fmt: skip
         figure.update_xaxes(title=what, showgrid=False, zeroline=False, row=1, col=place)
         figure.update_yaxes(title=f"{unit}s", gridcolor="rgba(128,128,128,0.25)", zeroline=False, row=1, col=place)
-    figure.update_layout(layout(f"<b>{lengths}{usual}</b>", 300, {"l": 60, "r": 10, "t": 50, "b": 56}), bargap=0)
+    figure.update_layout(layout(headline(lengths, usual), 316, {"l": 60, "r": 10, "t": 66, "b": 56}), bargap=0)
     return figure

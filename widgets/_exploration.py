@@ -174,8 +174,6 @@ class Exploration:
 
     def facts(self) -> dict[str, object]:
         """Return what was shown of how much, and how it was made."""
-        import workbench
-
         made = ", ".join(f"{name} {value}" for name, value in self.clusters.settings.items() if value is not None)
         found: dict[str, object] = {
             "Model": f"{called(self.vectors[0] if self.given else self.model)}, {self.vectors[0].shape[1]} dimensions",
@@ -196,7 +194,6 @@ class Exploration:
         return found | {
             "Outliers, duplicates": f"looked for among {count(len(self.judged))} of {count(len(self.rows))} texts",
             "Seed": self.seed,
-            "Made with": f"sentence-workbench {workbench.__version__}",
         }
 
 
@@ -213,7 +210,9 @@ def gather(inputs: dict[str, Any]) -> dict[str, Any]:
         rows = np.sort(np.random.default_rng(inputs["seed"]).permutation(rows)[: inputs["most"]])
     texts, total = [inputs["texts"][row] for row in rows], len(inputs["texts"])
     if len(rows) < 2:
-        raise WorkbenchError("There is only one text. Give two or more." if len(rows) else "There are no texts yet.")
+        raise WorkbenchError(
+            f"A map needs two texts or more; this column holds {len(rows)}. Choose other data, or another column."
+        )
     given, model = inputs["embeddings"] is not None, inputs["model"]
     source, after = inputs["embeddings"] if given else model, inputs["after"]
     first, cut = _vectors(source, texts, rows, total, "embeddings")

@@ -150,9 +150,7 @@ class ExplorerForm(DataPanel):
         )
         most = widgets.BoundedIntText(description="Most rows", min=2, max=10**9)
         seed = widgets.BoundedIntText(description="Seed", min=0, max=2**31)
-        links = {"colour": self._colours, "projection": maps, "clustering": ways, "linked": pairs}
-        for name, control in (links | {"most": most, "seed": seed}).items():
-            tr.link((self, name), (control, "value"))
+        self.link(colour=self._colours, projection=maps, clustering=ways, linked=pairs, most=most, seed=seed)
         after.observe(lambda change: self.pick("after", change["new"].strip() or None), "value")
         for name in _KNOBS:
             self._turn_knobs(name)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from widgets._theme import DIVERGING, SEQUENTIAL, cut, in_figure, ink_on, layout, wrap
+from widgets._theme import DIVERGING, SEQUENTIAL, cut, headline, in_figure, ink_on, layout, wrap
 from workbench.errors import choose
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def similarity_figure(
     legend = go.heatmap.ColorBar(
         orientation="h", thickness=10, lenmode="pixels", len=360, outlinewidth=0,
         xref="container", x=0, xanchor="left", xpad=40, yref="container", y=1 - 62 / height, yanchor="top", ypad=0,
-        tickvals=list(ticks), ticktext=list(ticks.values()), tickfont_size=12,
+        tickvals=list(ticks), ticktext=list(ticks.values()), tickfont_size=12, ticklabeloverflow="allow",
     )  # fmt: skip
     heatmap = go.Heatmap(
         z=shown, x=right, y=down, zmin=low, zmax=high, colorscale=colours, colorbar=legend,
@@ -156,7 +156,7 @@ def comparison_figure(
             row=place // 2 + 1, col=place % 2 + 1,
         )  # fmt: skip
     agreed, leading = len(set.intersection(*best)), min(_LEADING, len(pairs))
-    title = f"<b>The four agree on {agreed} of the {leading} most similar pairs</b>"
+    title = headline(f"The four agree on {agreed} of the {leading} most similar pairs")
     figure.update_layout(layout(title, 640, {"l": 40, "r": 10, "t": 76, "b": 20}))
     figure.update_xaxes(type="category", showgrid=False, ticks="", nticks=12)
     figure.update_yaxes(type="category", showgrid=False, ticks="", nticks=12, autorange="reversed")
@@ -176,7 +176,7 @@ def _finding(texts: Sequence[str], documents: Sequence[str] | None, similarities
     pair = " and ".join(f"“\u2068{in_figure(cut(text, 36))}\u2069”" for text in (texts[first], other))
     which = f"Texts {first + 1} and {second + 1}" if symmetric else f"Text {first + 1} and document {second + 1}"
     finding = f"{which} are most alike, at {_number(apart[first, second], digits)}"
-    return f"<b>{finding}</b><br><span style='font-size:13px'>{pair}</span>"
+    return headline(finding, pair)
 
 
 def _scale(values: _Matrix, function: str) -> tuple[float, float, dict[float, str]]:

@@ -87,15 +87,12 @@ class Finetuned:
 
     def facts(self) -> dict[str, object]:
         """Return what was trained on what, and the metrics before and after."""
-        import workbench
-
         asked = {name: self.inputs[name] for name in ("loss", "epochs", "batch_size", "negatives", "seed")}
         return {
             "Model": model_name(self.inputs["model"]),
             "Rows": f"{count(self.sizes[0])} to train on, {count(self.sizes[1])} held out",
             "Settings": ", ".join(f"{name} {value}" for name, value in asked.items()),
             "Map": f"{self.inputs['map']} of {count(len(self.texts))} texts, seed {self.inputs['seed']}",
-            "Made with": f"sentence-workbench {workbench.__version__}",
             **{name: f"{before:.4f} → {after:.4f}" for name, (before, after) in self.metrics().items()},
         }
 

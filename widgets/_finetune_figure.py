@@ -51,7 +51,7 @@ def finetune_figure(
         marker={**dot, "symbol": "diamond", "color": CATEGORIES[2], "opacity": 0.75},
     )  # fmt: skip
     figure.add_scatter(
-        x=ways[:, 0], y=ways[:, 1], mode="lines", name=f"the {len(moved)} that changed most", xaxis="x2", yaxis="y3",
+        x=ways[:, 0], y=ways[:, 1], mode="lines", name="changed most", xaxis="x2", yaxis="y3",
         line={"color": INK, "width": 1}, hoverinfo="skip",
     )  # fmt: skip
     hidden = {"visible": False, "domain": [0, 1]}

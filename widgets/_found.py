@@ -105,9 +105,7 @@ class Found:
 
     def facts(self) -> dict[str, object]:
         """Return what was searched, how, how long it took, and how good it is."""
-        import workbench
-
-        found = {
+        found: dict[str, object] = {
             "Passages searched": f"{count(self.documents)}, {count(self.blank)} more without text left out",
             "Passages shown": f"those among the first {self.top} of either order, of {len(self.texts)} found",
             "Model": " against ".join(one.name for one in self.pipelines),
@@ -117,7 +115,7 @@ class Found:
             found[f"Time of {one.name}"] = one.times()
         for name, values in self.measured().items():
             found[f"Quality of {name}"] = " · ".join(f"{metric} {value:.4f}" for metric, value in values.items())
-        return {**found, "Made with": f"sentence-workbench {workbench.__version__}"}
+        return found
 
 
 def query_words(query: str, language: str) -> list[str]:

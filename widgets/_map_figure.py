@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from widgets._theme import CATEGORIES, OTHER, SYMBOLS, count, cut, in_figure, layout, wrap
+from widgets._theme import CATEGORIES, OTHER, SYMBOLS, count, cut, headline, in_figure, layout, wrap
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -26,6 +26,7 @@ _HOVER_LETTERS = 1_200_000  # in all hover texts together, so that the message t
 _WIDEST, _NARROWEST = 240, 60  # letters of one hover text; where fewer are left, a point shows no text until clicked
 _HEIGHT, _WIDTH = 470, 640  # pixels of the maps; a panel may be wider, but labels are laid out for a narrow one
 _LINE, _LETTER = 19, 6.8  # pixels of a label
+_ABOVE = 14  # pixels that a label stands above its medoid, so as not to hide a small cluster
 _AXES = {"showgrid": False, "zeroline": False, "showticklabels": False, "ticks": ""}
 _FRAME = {"showline": True, "mirror": True, "linecolor": "rgba(128,128,128,0.35)"}
 
@@ -124,12 +125,12 @@ def map_figure(
                 xanchor="left", yanchor="bottom", showarrow=False, font_size=13, name="map",
             )  # fmt: skip
     named = any("title" in axis for axis in axes.values())
-    top, bottom = 62 + 22 * (len(maps) > 1), 20 * -(-len(parts) // 3) + 14 + 24 * named
-    head = f"<b>{_finding(groups, kept)}</b><br><span style='font-size:13px'>{_badge(maps, number, total)}</span>"
+    top, bottom = 62 + 22 * (len(maps) > 1), 20 * -(-len(parts) // 2) + 14 + 24 * named
+    head = headline(_finding(groups, kept), _badge(maps, number, total))
     margin = {"l": 8 + 20 * named, "r": 8, "t": top, "b": bottom}
     figure.update_layout(layout(head, _HEIGHT + top + bottom, margin), **axes, legend={
         "orientation": "h", "x": 0, "y": 0, "yref": "container", "yanchor": "bottom", "font_size": 12,
-        "entrywidth": 0.32, "entrywidthmode": "fraction", "itemsizing": "constant", "traceorder": "normal",
+        "entrywidth": 0.48, "entrywidthmode": "fraction", "itemsizing": "constant", "traceorder": "normal",
     })  # fmt: skip
     return figure
 
@@ -196,11 +197,11 @@ def _finding(groups: Groups, kept: float | None) -> str:
     kinds = f"{count(number)} {what}{'s' * (number != 1 and what == 'cluster')}"
     if not number:
         return f"No {what} holds any of the texts"
-    size, largest = len(groups.rows(0)), f"“\u2068{in_figure(cut(groups.names[0], 40))}\u2069”"
+    size, largest = len(groups.rows(0)), f"“\u2068{in_figure(cut(groups.names[0], 24))}\u2069”"
     if size == 1 < number:
         return f"{kinds}, each of a single text: these colours show no groups"
-    share = f"{size / total:.0%}" if size / total >= 0.01 else count(size)
-    return f"{kinds}; the largest, {largest}, holds {share} of the texts"
+    share = f"{size / total:.0%}" if size / total >= 0.01 else f"{count(size)} texts"
+    return f"{kinds}; the largest, {largest}, holds {share}"
 
 
 def _badge(maps: "Mapping[str, Projection]", number: int, total: int | None) -> str:
@@ -224,7 +225,7 @@ def _bounds(places: _Floats) -> list[list[float]]:
 
 
 def _label(figure: Any, places: _Floats, parts: Any, bounds: list[list[float]], width: float, end: str) -> None:
-    """Write the name of each large group at its medoid: at the row nearest to the median of its places."""
+    """Write the name of each large group above its medoid: the row nearest to the median of its places."""
     own = [places[rows] for _, rows, *_ in parts[: len(CATEGORIES)]]
     if not own:
         return
@@ -236,11 +237,12 @@ def _label(figure: Any, places: _Floats, parts: Any, bounds: list[list[float]], 
     widths = [
         8 + _LETTER * sum(1 + (unicodedata.east_asian_width(letter) in "WF") for letter in label) for label in labels
     ]
-    shifts = label_shifts(scale * (middles - (low + high) / 2) + size / 2, widths, *size.tolist())
+    above = np.array([0, _ABOVE], dtype=np.float32)
+    shifts = label_shifts(scale * (middles - (low + high) / 2) + size / 2 + above, widths, *size.tolist())
     for label, middle, shift in zip(labels, middles.tolist(), shifts, strict=True):
         if shift is not None:
             figure.add_annotation(
                 text=in_figure(label), x=middle[0], y=middle[1], xref=f"x{end}", yref=f"y{end}", showarrow=False,
-                xshift=shift[0], yshift=shift[1], font={"size": 12, "color": "#1f2328"}, borderpad=1,
+                xshift=shift[0], yshift=shift[1] + _ABOVE, font={"size": 12, "color": "#1f2328"}, borderpad=1,
                 bgcolor="rgba(255,255,255,0.82)", name="label",
             )  # fmt: skip

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from widgets._theme import CATEGORIES, INK, count, layout
+from widgets._theme import CATEGORIES, INK, count, headline, layout
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -56,7 +56,8 @@ def mining_figure(
             marker_pattern={"shape": ("", "/")[place], "fillmode": "overlay", "fgcolor": "white", "solidity": 0.2},
             hovertemplate=f"{name} at %{{x:.2f}}<br>%{{customdata}} of them<extra></extra>",
         )  # fmt: skip
-    title = f"At {threshold:.2f}: {count(int(read['pairs']))} of {count(len(scores))} pairs"
+    taken = f"{count(int(read['pairs']))} of {count(len(scores))} pairs score {threshold:.2f} or more"
+    title = headline(taken)
     if true is not None:
         curves = [taken_at(scores, edge, true, positives) for edge in edges]
         for name, dash, colour in (("precision", "solid", CATEGORIES[2]), ("recall", "dash", CATEGORIES[3])):
@@ -64,13 +65,13 @@ def mining_figure(
                 x=edges, y=[values[name] for values in curves], mode="lines", name=name, row=2, col=1,
                 line={"dash": dash, "color": colour}, hovertemplate=f"{name} at %{{x:.2f}}: %{{y:.2f}}<extra></extra>",
             )  # fmt: skip
-        title += f", {read['precision']:.0%} of them right, {read['recall']:.0%} of the true ones found"
+        finding = f"{read['precision']:.0%} of them right, {read['recall']:.0%} of the true ones found"
+        title = headline(taken, finding)
     figure.add_vline(x=threshold, line={"color": INK, "dash": "dot", "width": 2})
     figure.update_layout(
-        layout(f"<b>{title}</b>", 260 + 160 * rows, {"l": 60, "r": 16, "t": 84, "b": 48}),
+        layout(title, 276 + 160 * rows, {"l": 60, "r": 16, "t": 100, "b": 48}, keys=58),
         barmode="overlay",
         bargap=0,
-        legend={"orientation": "h", "x": 0, "xref": "container", "y": 0.92, "yref": "container", "yanchor": "top"},
     )
     grid = {"gridcolor": "rgba(128,128,128,0.25)", "zeroline": False, "ticks": ""}
     figure.update_xaxes(grid)

@@ -44,7 +44,7 @@ class Result(Protocol):
         """Return how to read the figure, and what it cannot show."""
 
     def facts(self) -> dict[str, object]:
-        """Return the "Model" if there is one, what was shown of how much, and all else that a reader may doubt."""
+        """Return the "Model" if there is one, what was shown of how much, and what else a reader may doubt."""
 
 
 class Panel(widgets.VBox):
@@ -160,6 +160,11 @@ class Panel(widgets.VBox):
         if not self._filling:
             with self.refusing():
                 setattr(self, name, value)
+
+    def link(self, **controls: widgets.Widget) -> None:
+        """Keep inputs and the values of their controls the same, by name."""
+        for name, control in controls.items():
+            tr.link((self, name), (control, "value"))
 
     def fill(self, control: Any, options: list[Any] | None, value: Any) -> None:
         """Give a control new options (None: keep them) and a value; what it shows in between is nobody's choice."""

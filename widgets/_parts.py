@@ -44,6 +44,8 @@ def fold(button: widgets.ToggleButton, rest: widgets.HBox) -> None:
 
 def pages(result: Any, code: str, limit: int = 20) -> tuple[str, str, str]:
     """Return the pages Table, Code and Facts of a result as HTML; the table has ``limit`` rows at most."""
+    import workbench
+
     frame = result.frame()
     note = f"The first {limit} of {count(len(frame))} rows; to_frame() has them all." if len(frame) > limit else ""
     rest = f"\n… {count(len(code) - 4000)} more letters: print(panel.to_code())" if len(code) > 4000 else ""
@@ -51,7 +53,7 @@ def pages(result: Any, code: str, limit: int = 20) -> tuple[str, str, str]:
     return (
         _rows(frame.head(limit), note, words),
         f"<pre>{in_html(code[:4000] + rest)}</pre>",
-        facts(result.facts()),
+        facts({**result.facts(), "Made with": f"sentence-workbench {workbench.__version__}"}),
     )
 
 
@@ -66,6 +68,8 @@ def facts_html(pairs: Mapping[str, object]) -> str:
 
 
 def _rows(frame: "pd.DataFrame", note: str, words: Sequence[str] = ()) -> str:
+    if not len(frame):
+        return f"<p class='wb-note'>{in_html(note or 'There are no rows.')}</p>"
     rows = [
         [f"{value:.4f}" if isinstance(value, float) else value for value in row]
         for row in frame.itertuples(index=False, name=None)

@@ -166,6 +166,9 @@ class DataPanel(Panel):
     _frame: "pd.DataFrame | None"
     _found: dict[str, list[str]]  # the columns of text
 
+    def __init__(self, data: Any = None, **inputs: Any) -> None:
+        super().__init__(**({} if data is None else {"data": data}), **inputs)  # first: other inputs name its columns
+
     @property
     def texts_in_column(self) -> list[str]:
         """The texts that a run would take."""
@@ -311,7 +314,7 @@ class DataPanel(Panel):
 def _set_options(own: Any) -> list[tuple[str, str]]:
     kind = str(own.name) if isinstance(own, Path) else str(own) if isinstance(own, str) else type(own).__name__
     size = f", {count(len(own))} rows" if hasattr(own, "__len__") and not isinstance(own, str) else ""
-    return [("your own" if own is None else f"{kind}{size}", ""), *((name, name) for name in bundled_sets())]
+    return [("choose …" if own is None else f"{kind}{size}", ""), *((name, name) for name in bundled_sets())]
 
 
 def texts_of(inputs: dict[str, Any]) -> list[str]:

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import ipywidgets as widgets
 
 from widgets._data import bundled_sets
-from widgets._theme import in_html
+from widgets._theme import count, cut, in_html
 from workbench.errors import WorkbenchError
 
 __all__ = ["link", "report_of"]
@@ -38,9 +38,9 @@ def report_of(inputs: dict[str, Any], out: str | Path, columns: Sequence[str], p
             "Set model to a name or folder."
         )
     path = Path(out) if out else _fresh()
-    made = None
+    made: Path | None = None
     if not (isinstance(data, Path) or (isinstance(data, str) and (data in bundled_sets() or Path(data).is_file()))):
-        made = path.with_suffix(".jsonl")
+        made, parameters = path.with_suffix(".jsonl"), {"title": _title(inputs), **parameters}
         used = dict.fromkeys(filter(None, (inputs[name] for name in columns)))
         made.parent.mkdir(parents=True, exist_ok=True)
         inputs["frame"][[*used]].to_json(made, orient="records", lines=True, force_ascii=False)
@@ -61,6 +61,13 @@ def link(place: widgets.Output, path: Path) -> None:
     html = name if shown.is_absolute() else f"<a href='{quote(shown.as_posix())}' target='_blank'>{name}</a>"
     data = {"text/html": f"<div class='wb-said'>Report: {html}</div>", "text/plain": f"Report: {shown}"}
     place.outputs = ({"output_type": "display_data", "data": data, "metadata": {}},)
+
+
+def _title(inputs: dict[str, Any]) -> str:
+    """What a report is called whose data has no name: "Report on 512 texts of column message"."""
+    number, column = sum(bool(text.strip()) for text in inputs["texts"]), cut(inputs["column"])
+    where = "" if column == "text" else f" of column {column}"
+    return f"Report on {count(number)} {'text' if number == 1 else 'texts'}{where}"
 
 
 def _fresh() -> Path:

@@ -3,17 +3,18 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from widgets._theme import CATEGORIES, INK, OTHER, cut, in_figure, layout, wrap
+from widgets._theme import CATEGORIES, INK, OTHER, cut, headline, in_figure, layout, wrap
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 __all__ = ["metrics_figure", "slope_figure"]
 
+_MARGIN = {"l": 44, "r": 372, "t": 126, "b": 10}
 _ROW = 26  # pixels from one passage to the next, so that no two labels meet
 _GOLD = "#e6a700"
 _MOVES = {  # colour, dash: the direction is told without colour too
-    "moved up": (CATEGORIES[0], "solid"), "moved down": (CATEGORIES[3], "dash"), "same rank": (OTHER, "dot"),
+    "up": (CATEGORIES[0], "solid"), "down": (CATEGORIES[3], "dash"), "same": (OTHER, "dot"),
 }  # fmt: skip
 
 
@@ -63,7 +64,7 @@ def slope_figure(
             x=[x for x, _ in points],
             y=[places[x][name] for x, name in points],
             mode="markers+text",
-            name="judged answer" if star else "passage",
+            name="judged" if star else "passage",
             text=["" if x else f"{old[name]}" for x, name in points],
             textposition="middle left",
             textfont={"size": 13, "color": INK},
@@ -82,10 +83,10 @@ def slope_figure(
         arrow = "new" if moved is None else f"{'▲' if moved > 0 else '▼'}{abs(moved)}" if moved else "="
         score = f" · {scores[name]:.2f}".replace("-", "\u2212") if scores else ""
         gold = " ★" if name in judged else ""
-        labels.append(f" <b>{new[name]}</b>{gold} {arrow}{score} · \u2068{in_figure(cut(texts[name], 40))}\u2069")
+        labels.append(f" <b>{new[name]}</b>{gold} {arrow}{score} · \u2068{in_figure(cut(texts[name], 34))}\u2069")
     figure.update_layout(
-        layout(title or _finding(texts, old, new, judged, names), height, {"l": 60, "r": 420, "t": 126, "b": 10}),
-        legend=_legend(60 / height),
+        layout(title or _finding(texts, old, new, judged, names), height, _MARGIN, keys=60),
+        legend_x=1,  # over the passages, where there is room for all of them
         xaxis={
             "range": [-0.04, 1.04], "fixedrange": True, "showgrid": False, "zeroline": False, "showticklabels": False,
             "ticks": "",
@@ -119,25 +120,18 @@ def metrics_figure(measured: Mapping[str, Mapping[str, float]]) -> "go.Figure":
             marker_pattern={"shape": ("", "/")[place % 2], "fillmode": "overlay", "fgcolor": "white", "solidity": 0.2},
         )  # fmt: skip
     best = in_figure(cut(max(measured, key=lambda name: next(iter(measured[name].values()))), 70))
-    height = 60 * len(measured) + 110
+    height = 60 * len(measured) + 134
     figure.update_layout(
-        layout(f"<b>Best over all judged queries: {best}</b>", height, {"l": 10, "r": 40, "t": 76, "b": 30}),
+        layout(headline("Best over all judged queries", best), height, {"l": 10, "r": 40, "t": 100, "b": 30}, keys=54),
         barmode="group",
-        legend=_legend(40 / height),
         yaxis={"autorange": "reversed", "automargin": True, "ticks": ""},
         xaxis={"range": [0, 1], "gridcolor": "rgba(128,128,128,0.25)", "zeroline": False},
     )
     return figure
 
 
-def _legend(down: float) -> dict[str, Any]:
-    """A line of keys under the title, ``down`` of the figure's height from the top."""
-    across = {"orientation": "h", "x": 0, "xref": "container", "xanchor": "left"}
-    return {**across, "y": 1 - down, "yref": "container", "yanchor": "top", "traceorder": "normal"}
-
-
 def _move(up: int) -> str:
-    return "moved up" if up > 0 else "moved down" if up < 0 else "same rank"
+    return "up" if up > 0 else "down" if up < 0 else "same"
 
 
 def _hover(
@@ -166,4 +160,4 @@ def _finding(
     else:
         said = f"{'rises' if new[name] < old[name] else 'falls'} from rank {old[name]} to {new[name]}"
     short = in_figure(cut(texts[name], 70))
-    return f"<b>{what} {said}</b><br><span style='font-size:13px'>“\u2068{short}\u2069”</span>"
+    return headline(f"{what} {said}", f"“\u2068{short}\u2069”")

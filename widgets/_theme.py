@@ -9,7 +9,7 @@ from typing import Any
 
 __all__ = [
     "CATEGORIES", "CSS", "DIVERGING", "FONT", "INK", "OTHER", "SEQUENTIAL", "SYMBOLS", "count", "cut", "duration",
-    "facts", "in_figure", "in_html", "ink_on", "layout", "marked", "one_line", "table", "wrap",
+    "facts", "headline", "in_figure", "in_html", "ink_on", "layout", "marked", "one_line", "table", "wrap",
 ]  # fmt: skip
 
 # Blue is below zero, orange above; the lightness is even on both sides, so neither looks like more.
@@ -95,11 +95,21 @@ def ink_on(colour: str) -> str:
     return "#000000" if (luminance + 0.05) / 0.05 >= 1.05 / (luminance + 0.05) else "#ffffff"
 
 
-def layout(title: str, height: int, margin: dict[str, int]) -> dict[str, Any]:
-    """Return the plotly layout of every figure: transparent ground, a mode bar of reset and download only."""
+def headline(finding: str, more: str = "") -> str:
+    """Return the title of a figure: what was found, and on a line of its own what else there is to say."""
+    return f"<b>{finding}</b>" + (f"<br><span style='font-size:13px'>{more}</span>" if more else "")
+
+
+def layout(title: str, height: int, margin: dict[str, int], keys: int = 0) -> dict[str, Any]:
+    """Return the plotly layout of every figure: transparent ground, a mode bar of reset and download only.
+
+    The ``keys`` of a legend stand side by side, so many pixels below the top; a narrow figure breaks their line.
+    """
     clear = "rgba(0,0,0,0)"
     unwanted = ["zoom", "pan", "select", "lasso", "zoomin", "zoomout", "autoscale", "sendcharttocloud"]
     at_top = {"x": 0, "xref": "container", "xanchor": "left", "y": 1, "yref": "container", "yanchor": "top"}
+    above = (margin["t"] - keys) / (height - margin["t"] - margin["b"])
+    row = {"orientation": "h", "x": 0, "xanchor": "left", "y": 1 + above, "yanchor": "top", "traceorder": "normal"}
     return {
         "template": {
             "layout": {
@@ -115,6 +125,7 @@ def layout(title: str, height: int, margin: dict[str, int]) -> dict[str, Any]:
         "font": {"family": FONT, "size": 13, "color": INK},
         "hoverlabel": {"align": "left", "font": {"family": FONT, "size": 13}, "namelength": -1},
         "modebar": {"remove": unwanted, "bgcolor": clear, "color": INK, "activecolor": INK},
+        **({"legend": row} if keys else {}),
     }
 
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from widgets._theme import CATEGORIES, INK, layout
+from widgets._theme import CATEGORIES, INK, headline, layout
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -40,15 +40,15 @@ def tradeoff_figure(tradeoff: "Tradeoff", recall: float = 0.95) -> "go.Figure":
     figure.add_hline(y=recall, line={"color": INK, "dash": "dash", "width": 1})
     grid = {"gridcolor": "rgba(128,128,128,0.25)", "zeroline": False, "ticks": ""}
     sizes = sorted({row.bytes_per_vector for row in tradeoff.rows})
-    ends = [float(np.log10(sizes[0] * 0.4)), float(np.log10(sizes[-1] * 1.4))]
+    ends = [float(np.log10(sizes[0] * 0.25)), float(np.log10(sizes[-1] * 1.4))]
     bytes_axis = {"type": "log", "tickvals": sizes, "ticktext": [str(size) for size in sizes], "range": ends}
     chosen = tradeoff.best(recall)
-    second = ", re-scored," if chosen.rescore else ""
+    second = ", re-scored" if chosen.rescore else ""
     share = f"{chosen.bytes_per_vector / max(sizes):.0%}" if chosen.bytes_per_vector < max(sizes) else "all"
-    title = f"{chosen.precision} with {chosen.dim} dimensions{second} finds {chosen.recall:.0%} of the best in {share}"
+    title = f"{chosen.recall:.0%} of the best are found in {share} of the bytes"
+    how = f"{chosen.precision}, {chosen.dim} dimensions{second}: the smallest that keeps a recall of {recall:g}"
     figure.update_layout(
-        layout(f"<b>{title} of the bytes</b>", 430, {"l": 64, "r": 16, "t": 84, "b": 52}),
-        legend={"orientation": "h", "x": 0, "xref": "container", "y": 0.91, "yref": "container", "yanchor": "top"},
+        layout(headline(title, how), 446, {"l": 64, "r": 16, "t": 100, "b": 52}, keys=58),
     )
     figure.update_xaxes(grid, title="bytes per vector (log scale)", **bytes_axis, col=1)
     figure.update_xaxes(grid, title="ms per query, on one thread", rangemode="tozero", col=2)

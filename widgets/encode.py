@@ -96,8 +96,6 @@ class _Encoded:
 
     def facts(self) -> dict[str, object]:
         """Return what was made, of what, and how fast."""
-        import workbench
-
         number, (same_text, same_vector) = len(self.texts), self.twins()
         own = np.arange(number)
         repeated, shared = int((same_text < own).sum()), int(((same_vector < own) & (same_text == own)).sum())
@@ -117,7 +115,6 @@ class _Encoded:
             "Blank texts": count(sum(not text.strip() for text in self.texts)),
             "Store": kept,
             "Random pairs": "5 000 at most, seed 0",
-            "Made with": f"sentence-workbench {workbench.__version__}",
         }
 
 
@@ -152,9 +149,6 @@ class EncodePanel(DataPanel):
     truncate_dim = tr.Int(None, allow_none=True)
     normalize = tr.Bool(False)
     store = tr.Unicode("")
-
-    def __init__(self, data: Any = None, **inputs: Any) -> None:
-        super().__init__(data=data, **inputs)
 
     @property
     def embeddings(self) -> _Array | None:  # noqa: D102 - the class describes it
@@ -217,9 +211,7 @@ class EncodePanel(DataPanel):
         lengths = [("as the model gives them", False), ("scaled to length 1", True)]
         normalize = widgets.Dropdown(description="Length of vectors", options=lengths)
         store = widgets.Text(description="Keep vectors in a file", continuous_update=False)
-        for name, control in (("prompt", self._prompts), ("precision", precisions), ("normalize", normalize)):
-            tr.link((self, name), (control, "value"))
-        tr.link((self, "store"), (store, "value"))
+        self.link(prompt=self._prompts, precision=precisions, normalize=normalize, store=store)
         tr.link((self, "truncate_dim"), (width, "value"), (lambda value: value or 0, lambda value: value or None))
         self._tell_model(None)
         return (

@@ -80,10 +80,9 @@ class ExplorerPanel(ExplorerForm):
         seed: int = 0,
         report: bool | None = None,
     ) -> None:
-        given = {"data": data} if data is not None else {}
         picked = {"column": column or text} if column or text else {}
         super().__init__(
-            report=report, **given, **picked, colour=colour, model=model, embeddings=embeddings, after=after,
+            data, report=report, **picked, colour=colour, model=model, embeddings=embeddings, after=after,
             linked=linked, projection=projection, projection_settings=dict(projection_settings or {}),
             clustering=clustering, clustering_settings=dict(clustering_settings or {}), most=most, seed=seed,
         )  # fmt: skip

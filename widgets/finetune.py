@@ -84,14 +84,14 @@ class FinetunePanel(DataPanel):
 
     title = "Fine-tune"
     purpose = "Train a model on your own columns, and see on rows that were held out whether it got better."
-    first_step = "Choose data with two columns that belong together, such as questions and answers, and press Run."
+    first_step = "Choose data with texts and their class, or with two columns that belong together, and press Run."
     inputs = (
         "data", "column", "second", "third", "label", "loss", "model",
         "negatives", "epochs", "batch_size", "learning_rate", "held_out", "map", "seed",
     )  # fmt: skip
     columns = ("column", "second", "third", "label")
     labels_in = "label"
-    example = {"data": "faq"}  # noqa: RUF012 - the base class declares it as a class variable
+    example = {"data": "support_messages", "epochs": 10}  # noqa: RUF012 - the base class declares it as a class variable
 
     second = tr.Unicode("")
     third = tr.Unicode("")
@@ -106,11 +106,10 @@ class FinetunePanel(DataPanel):
     map = tr.Unicode("pca")
     seed = tr.Int(0)
 
-    def __init__(self, data: Any = None, *, report: bool | None = None, **inputs: Any) -> None:
+    def __init__(self, data: Any = None, **inputs: Any) -> None:
         self._live = _Live(lambda figure: None)
         self._before: tuple[widgets.Widget, ...] = ()  # what the card showed before the run that is under way
-        given = {} if data is None else {"data": data}  # first: the other inputs name its columns
-        super().__init__(report=report, **given, **inputs)
+        super().__init__(data, **inputs)
 
     @property
     def trained(self) -> Any:  # noqa: D102 - the class describes it
@@ -247,8 +246,7 @@ class FinetunePanel(DataPanel):
             "map": widgets.Dropdown(description="Map", options=list(METHODS)),
             "seed": widgets.IntText(description="Seed"),
         }
-        for name, control in numbers.items():
-            tr.link((self, name), (control, "value"))
+        self.link(**numbers)
         look = widgets.Button(description="Preview", tooltip="See the rows, mine negatives, estimate the time")
         look.on_click(self._on_preview)
         where = widgets.Text(description="Folder, or organization/name on the hub", value="my-model")

@@ -140,8 +140,7 @@ class HeatmapPanel(DataPanel):
         self._least = widgets.FloatSlider(
             description="Hide below", min=-1, value=-1, step=0.01, continuous_update=False
         )
-        tr.link((self, "similarity"), (functions, "value"))
-        tr.link((self, "order"), (orders, "value"))
+        self.link(similarity=functions, order=orders)
         self._least.observe(lambda change: self.pick("threshold", self._chosen(change["new"])), "value")
         self._models = ModelPicker(self)
         (sets, columns, upload), path = self._data_controls()
@@ -242,7 +241,7 @@ class HeatmapPanel(DataPanel):
         import pandas as pd
 
         rows = [{"text": text, "list": name} for name in ("texts", "documents") for text in inputs[name]]
-        own = {"data": rows, "frame": pd.DataFrame(rows), "column": "text"}
+        own = {"data": rows, "frame": pd.DataFrame(rows), "texts": [row["text"] for row in rows], "column": "text"}
         return {**inputs, **own, "list": "list" if inputs["documents"] else ""}
 
     def _code(self, inputs: dict[str, Any]) -> str:

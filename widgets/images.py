@@ -69,13 +69,10 @@ class _Seen:
 
     def facts(self) -> dict[str, object]:
         """Return what was searched with what."""
-        import workbench
-
         return {
             "Pictures": count(len(self.files)),
             "Model": self.model,
             "Dimensions": self.vectors.shape[1],
-            "Made with": f"sentence-workbench {workbench.__version__}",
         }
 
 
@@ -98,7 +95,7 @@ class ImagePanel(DataPanel):
     title = "Search pictures by words"
     reports = False  # a report is on texts
     purpose = "A picture and a text that describes it have vectors that are close to each other."
-    first_step = "Choose a table with files of pictures and a model of pictures and texts, such as clip-ViT-B-32."
+    first_step = "Choose a table with files of pictures, name a model such as clip-ViT-B-32, and press Run."
     inputs = ("data", "column", "caption", "model", "query", "top")
     live = ("query", "top")
     columns = ("column", "caption")
@@ -109,15 +106,11 @@ class ImagePanel(DataPanel):
     query = tr.Unicode("a red car")
     top = tr.Int(6, min=1, max=24)
 
-    def __init__(self, data: Any = None, *, report: bool | None = None, **inputs: Any) -> None:
-        super().__init__(report=report, **({} if data is None else {"data": data}), **inputs)
-
     @tr.observe("data", "caption")
     def _offer_captions(self, change: Any) -> None:
-        names = ["", *self._found]
-        if self.caption not in names:
+        if self.caption not in self._found:
             self.caption = ""
-        self.fill(self._captions, names, self.caption)
+        self.fill(self._captions, [("none", ""), *((name, name) for name in self._found)], self.caption)
 
     @tr.validate("query")
     def _check_query(self, proposal: Any) -> str:
@@ -131,11 +124,11 @@ class ImagePanel(DataPanel):
 
     def _controls(self) -> tuple[list[widgets.Widget], list[widgets.Widget]]:
         (sets, columns, upload), path = self._data_controls()
-        self._captions = widgets.Dropdown(description="Captions", options=[""])
+        self._captions = widgets.Dropdown(description="Captions", options=[("none", "")])
         self._model = widgets.Text("clip-ViT-B-32", description="Model: name or folder", continuous_update=False)
         query = widgets.Text(description="Query", continuous_update=False)
         top = widgets.BoundedIntText(description="Pictures", min=1, max=24)
-        tr.link((self, "top"), (top, "value"))
+        self.link(top=top)
         self.observe(lambda change: self.fill(query, None, self.query), "query")
         self.fill(query, None, self.query)
         for name, control in {"query": query, "caption": self._captions, "model": self._model}.items():
@@ -169,8 +162,11 @@ class ImagePanel(DataPanel):
         return _Seen(inputs["query"], hits, names, captions, small, model_name(inputs["model"]), vectors)
 
     def _views(self, result: Any) -> list[widgets.Widget]:
-        self._grid.value = result.grid()
         return [self._grid]
+
+    @tr.observe("result")
+    def _take_result(self, change: Any) -> None:
+        self._grid.value = self.result.grid()
 
     def _code(self, inputs: dict[str, Any]) -> str:
         return (

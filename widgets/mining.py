@@ -74,8 +74,6 @@ class _Mined:
 
     def facts(self) -> dict[str, object]:
         """Return what was compared, and what the threshold takes."""
-        import workbench
-
         shares = {name: f"{value:.4f}" for name, value in self.reading.items() if name != "pairs"}
         return {
             "Texts": self.texts,
@@ -85,7 +83,6 @@ class _Mined:
             "True pairs": count(self.positives) if self.positives else "not known",
             "Model": self.model,
             "Score": self.score,
-            "Made with": f"sentence-workbench {workbench.__version__}",
         }
 
 
@@ -122,9 +119,6 @@ class MiningPanel(DataPanel):
     model = Model("starter")
     margin = tr.Unicode("ratio")
     threshold = tr.Float(None, allow_none=True)
-
-    def __init__(self, data: Any = None, *, report: bool | None = None, **inputs: Any) -> None:
-        super().__init__(report=report, **({} if data is None else {"data": data}), **inputs)
 
     @property
     def reading(self) -> dict[str, float]:
@@ -184,10 +178,9 @@ class MiningPanel(DataPanel):
         for name, control in (("partner", self._partners), ("labels", self._labels)):
             control.observe(lambda change, name=name: self.pick(name, change["new"] or ""), "value")
             self.observe(lambda change, control=control: self.fill(control, None, change["new"]), name)
-        aligned = widgets.Checkbox(description="Rows belong together", indent=False)
+        aligned = widgets.Dropdown(description="Rows", options=[("belong together", True), ("in any order", False)])
         margins = widgets.Dropdown(description="Margin", options=list(_MARGINS))
-        tr.link((self, "aligned"), (aligned, "value"))
-        tr.link((self, "margin"), (margins, "value"))
+        self.link(aligned=aligned, margin=margins)
         models = ModelPicker(self)
         (sets, columns, upload), path = self._data_controls()
         shown = [sets, columns, self._labels, models.menu, self._slider]
@@ -205,8 +198,8 @@ class MiningPanel(DataPanel):
         sides = [inputs["texts"]] + ([frame[partner].fillna("").astype(str).tolist()] if partner else [])
         rows = [[row for row, text in enumerate(side) if text.strip()] for side in sides]  # those that hold text
         texts = [[side[row] for row in kept] for side, kept in zip(sides, rows, strict=True)]
-        if min(map(len, texts)) < 2:
-            raise WorkbenchError(f"There are {min(map(len, texts))} texts to compare. Choose data with two or more.")
+        if (fewest := min(map(len, texts))) < 2:
+            raise WorkbenchError(f"Pairs need two texts or more; a column holds {fewest}. Choose another one.")
         model = load_model(inputs["model"])
         if partner:
             score, usual = _MARGINS[inputs["margin"]]

@@ -46,7 +46,9 @@ class _Measured:
         """Return a row for each setting, with a ✓ where it keeps the wanted recall, and ★ at the smallest of those."""
         best = self.tradeoff.best(self.recall)
         kept = ["★ smallest" if row == best else "✓" * (row.recall >= self.recall) for row in self.tradeoff.rows]
-        frame = self.tradeoff.to_frame()
+        names = {"bytes_per_vector": "bytes per vector", "rescore": "re-scored"}
+        frame = self.tradeoff.to_frame().rename(columns=names)
+        frame["re-scored"] = frame["re-scored"].map({True: "yes", False: "no"})
         frame.insert(0, f"keeps {self.recall:g}", kept)
         return frame
 
@@ -60,8 +62,6 @@ class _Measured:
 
     def facts(self) -> dict[str, object]:
         """Return what was measured, and what to bear in mind."""
-        import workbench
-
         made, best = self.tradeoff, self.tradeoff.best(self.recall)
         return {
             "Vectors": f"{count(made.vectors)}, {count(made.searched)} of them searched",
@@ -70,7 +70,6 @@ class _Measured:
             f"Smallest that keeps {self.recall:g}": f"{best.precision}, {best.dim} dimensions, "
             f"{'re-scored' if best.rescore else 'not re-scored'}: {count(best.bytes_per_vector)} bytes per vector",
             **{f"Note {place}": note for place, note in enumerate(made.notes, 1)},
-            "Made with": f"sentence-workbench {workbench.__version__}",
         }
 
 
@@ -103,10 +102,7 @@ class QuantizationPanel(DataPanel):
     k = tr.Int(10, min=1, max=1000)
     recall = tr.Float(0.95, min=0.0, max=1.0)
     rescore_multiplier = tr.Int(4, min=1, max=100)
-
-    def __init__(self, data: Any = None, *, report: bool | None = None, **inputs: Any) -> None:
-        self._kept: tuple[Any, Any] = (None, None)  # what was encoded, and its vectors
-        super().__init__(report=report, **({} if data is None else {"data": data}), **inputs)
+    _kept: tuple[Any, Any] = (None, None)  # what was encoded, and its vectors
 
     @property
     def best(self) -> "Setting":
@@ -130,8 +126,7 @@ class QuantizationPanel(DataPanel):
         recall = widgets.FloatSlider(description="Wanted recall", min=0, max=1, step=0.01, continuous_update=False)
         k = widgets.BoundedIntText(description="Results (k)", min=1, max=1000)
         again = widgets.BoundedIntText(description="Candidates for each, re-scored", min=1, max=100)
-        for name, control in {"recall": recall, "k": k, "rescore_multiplier": again}.items():
-            tr.link((self, name), (control, "value"))
+        self.link(recall=recall, k=k, rescore_multiplier=again)
         models = ModelPicker(self)
         (sets, columns, upload), path = self._data_controls()
         return [sets, columns, models.menu, k, recall], [self._area, upload, *path, again, models.other]
@@ -180,7 +175,7 @@ def _sides(inputs: dict[str, Any]) -> tuple[list[str], list[str]]:
     texts, queries = [text for text in inputs["texts"] if text.strip()], inputs["queries"]
     if len(texts) < _FEWEST:
         raise WorkbenchError(
-            f"There are {len(texts)} texts to search; recall needs {_FEWEST} or more to mean anything."
+            f"Recall needs {_FEWEST} texts or more to mean anything; this column holds {len(texts)}. Choose more data."
         )
     if queries:
         return texts, queries

@@ -87,13 +87,12 @@ class SearchPanel(DataPanel):
     other_model = Model("starter")
     other_reranker = Model("", "predict")
 
-    def __init__(self, documents: Any = None, *, report: bool | None = None, **inputs: Any) -> None:
+    def __init__(self, documents: Any = None, **inputs: Any) -> None:
         self._kept: tuple[dict[str, str], dict[Any, Any]] = ({}, {})  # documents, and what was made of them
         if isinstance(documents, Mapping) and not is_data(documents):
             documents = [{"id": name, "text": text} for name, text in documents.items()]
             inputs = {"column": "text", "ids": "id", **inputs}
-        given = {} if documents is None else {"data": documents}
-        super().__init__(report=report, **given, **inputs)
+        super().__init__(**({} if documents is None else {"data": documents}), **inputs)
 
     @property
     def found(self) -> "Reranked | None":
@@ -154,9 +153,8 @@ class SearchPanel(DataPanel):
         top = widgets.BoundedIntText(description="Ranks to show", min=1, max=25)
         candidates = widgets.BoundedIntText(description="Candidates", min=1, max=1000)
         words = menu(description="Language of words", options=[("any", ""), *((name, name) for name in LANGUAGES)])
-        bound = {"query": self._box, "retriever": first, "other_retriever": other, "top": top}
-        for name, control in {**bound, "candidates": candidates, "language": words}.items():
-            tr.link((self, name), (control, "value"))
+        self.link(query=self._box, retriever=first, other_retriever=other, top=top)
+        self.link(candidates=candidates, language=words)
         self._judged = widgets.Text(description="Judgements: a file or a bundled set", continuous_update=False)
         self._judged.observe(lambda change: self.pick("judgements", change["new"].strip()), "value")
         models, others = ModelPicker(self), ModelPicker(self, "other_model", label="Its model")

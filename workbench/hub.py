@@ -53,7 +53,7 @@ def resolve(
     have moved, so the hub is asked first and the cache serves when the hub does not.
 
     Raises:
-        ModelNotFoundError: lists in order what was tried, why each failed, and what to do.
+        ModelNotFoundError: says what to do, and lists in order what was tried and why each failed.
         ModelFormatError: a bundled model is damaged.
     """
     if (folder := _at_hand(name)) is not None:
@@ -71,9 +71,10 @@ def resolve(
             return folder
         fallback = fallback or folder
         tried.append(f"cache {cache or constants.HF_HUB_CACHE}: {repo} {lack or 'may have changed on the hub since'}")
-    advice = "download it once without that setting, or give a local folder"
+    advice, setting = "", "local_files_only=True" if local_files_only else "HF_HUB_OFFLINE"
     if local_files_only or constants.HF_HUB_OFFLINE:
-        tried.append(f"hub: not asked ({'local_files_only=True' if local_files_only else 'HF_HUB_OFFLINE is set'})")
+        advice = f"check its name, give a local folder, or download it once without {setting}"
+        tried.append(f"hub: not asked because of {setting}")
         repos = []
     if repos:
         from huggingface_hub import errors  # not before it is needed: it brings an HTTP client
@@ -89,7 +90,7 @@ def resolve(
     if fallback is not None:
         return fallback
     steps = "".join(f"\n  {number}. {line}" for number, line in enumerate(tried, 1))
-    raise ModelNotFoundError(f"No model {text!r} was found. Tried, in order:{steps}\nWhat to do: {advice}.")
+    raise ModelNotFoundError(f"No model {text!r} was found: {advice}.\nTried, in order:{steps}")
 
 
 def available(name: str | Path, **where: Any) -> bool:

@@ -1,6 +1,7 @@
 """Reports: a notebook run with parameters by papermill, and written as one HTML file that opens without a network."""
 
 import ast
+import copy
 import csv
 import hashlib
 import html
@@ -268,8 +269,10 @@ def _page(notebook: Any, title: str, stamp: str) -> str:
     from nbconvert import HTMLExporter
     from plotly.offline import get_plotlyjs
 
-    code, drawn = [], False
+    code, drawn, notebook = [], False, copy.deepcopy(notebook)
     for cell in notebook.cells:
+        if cell.get("id") == "results":
+            cell.outputs = []  # values for a program, which the sections have shown to a reader
         if cell.cell_type == "code":
             code.append(cell.source)
             for output in cell.outputs:

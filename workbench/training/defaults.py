@@ -96,7 +96,7 @@ def hold_out(dataset: Any, share: float = 0.2, *, seed: int = 0, most: int = 100
     firsts = dict[str, int]()
     groups = np.array([firsts.setdefault(text, len(firsts)) for text in (dataset[names[0]] if names else [])])
     if len(firsts) < 2:
-        raise ColumnsError(f"There are {len(firsts)} different texts in the first column; a split needs two or more.")
+        raise ColumnsError(f"A split needs two different texts or more in the first column; it holds {len(firsts)}.")
     held = min(max(1, round(share * len(firsts))), len(firsts) - 1, most)
     chosen = np.random.default_rng(seed).permutation(len(firsts))[:held]
     out = np.isin(groups, chosen)
