@@ -240,8 +240,9 @@ def test_a_second_look_lifts_the_known_page_and_the_panel_ranks_as_the_library_d
     before, after = results["ranks of the known page"]
     assert before > after
     assert results["the same by hand"] is True
-    assert set(results["quality"]) == {"retrieved", "re-ranked"}
-    assert all(0.3 < value < 1 for row in results["quality"].values() for value in row.values())
+    retrieved, reranked, by_ranks, by_scores = (row["nDCG@10"] for row in results["quality"].values())
+    assert by_ranks > retrieved > reranked > 0.5, "alone it harms these pages, as the text says; joined it helps"
+    assert by_scores > reranked
     hybrid, words = results["pipelines"].values()
     assert hybrid > words + 0.01
     for panel in ("panel", "compare"):

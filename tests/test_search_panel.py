@@ -16,6 +16,7 @@ from widgets._theme import marked
 from workbench import CrossEncoder
 from workbench.errors import Cancelled, ChoiceError, WorkbenchError
 from workbench.metrics import mrr_at_k, ndcg_at_k
+from workbench.search import fuse
 
 PAGES = {
     "a": "Reset your password on the sign-in page.",
@@ -58,6 +59,27 @@ def test_the_order_on_the_right_is_that_of_rank_and_the_code_makes_the_same():
     made = code_of(panel)["result"]
     assert made.reranked.ids.tolist() == panel.found.reranked.ids.tolist()
     np.testing.assert_allclose(made.reranked.scores, panel.found.reranked.scores, atol=1e-6)
+
+
+@pytest.mark.parametrize("fusion", ["rrf", "weighted"])
+def test_the_last_order_may_be_one_that_both_stages_have_a_say_in(panel, fusion):
+    panel.run()
+    alone = panel.found
+    panel.set_trait("fusion", fusion)
+    assert panel.state == "stale"
+    panel.run()
+    assert list(panel.found.retrieved) == list(alone.retrieved)
+    joined = fuse([alone.retrieved, alone.reranked], 5, fusion, rank_constant=10)
+    assert panel.to_frame()["id"].tolist() == [name for name, _ in next(iter(joined))]
+    assert SearchPanel.from_parameters(panel.parameters | {"model": "starter", "reranker": ""}).fusion == fusion
+    with pytest.raises(ChoiceError, match="'rrf', 'weighted'"):
+        panel.fusion = "mean"
+
+
+def test_the_code_of_a_joined_order_makes_the_same():
+    panel = SearchPanel(PAGES, query="where is my parcel", fusion="rrf", candidates=5)
+    panel.run()
+    assert code_of(panel)["result"].reranked.ids.tolist() == panel.found.reranked.ids.tolist()
 
 
 def test_the_metrics_are_those_of_the_judged_queries(panel):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["SearchPanel"]
 
 _RETRIEVERS = {"dense": "meaning (vectors)", "bm25": "words (BM25)", "hybrid": "both, merged by rank"}
+_ORDERS = {"": "the re-ranker alone", "rrf": "both, by ranks", "weighted": "both, by scores"}
 _Judgements = dict[str, dict[str, float]]
 
 
@@ -54,6 +55,7 @@ class SearchPanel(DataPanel):
             gain. They mark the answers and measure each pipeline.
         retriever: "dense" (with ``model``), "bm25" or "hybrid".
         reranker: a cross-encoder by name or as an object; "" keeps the retriever's order.
+        fusion: whether the retriever has a say in the last order: "" (no), "rrf" or "weighted", as in ``RetrieveRerank``.
         candidates: how many passages the re-ranker gets.
         top: how many ranks to show.
         language: of the words, for BM25; "" keeps them as they are.
@@ -64,13 +66,13 @@ class SearchPanel(DataPanel):
     purpose = "Find passages, then see what the re-ranker moves."
     first_step = "Choose data under More, write a query above, and press Run."
     inputs = (
-        "data", "column", "ids", "query", "queries", "judgements", "retriever", "model", "reranker", "candidates",
-        "top", "language", "other_retriever", "other_model", "other_reranker",
+        "data", "column", "ids", "query", "queries", "judgements", "retriever", "model", "reranker", "fusion",
+        "candidates", "top", "language", "other_retriever", "other_model", "other_reranker",
     )  # fmt: skip
     live = ("query", "queries", "top")
     columns = ("column", "ids")
     example = {  # noqa: RUF012 - the base class declares it as a class variable
-        "data": "faq", "column": "answer", "judgements": "faq_queries", "query": "refund has not shown up yet",
+        "data": "faq", "column": "answer", "judgements": "faq_queries", "query": "contents arrived broken",
     }  # fmt: skip
 
     ids = tr.Unicode("")
@@ -80,6 +82,7 @@ class SearchPanel(DataPanel):
     retriever = tr.Unicode("hybrid")
     model = Model("starter")
     reranker = Model("starter-reranker", "predict")
+    fusion = tr.Unicode("")
     candidates = tr.Int(20, min=1, max=1000)
     top = tr.Int(10, min=1, max=25)
     language = tr.Unicode("english")
@@ -128,6 +131,11 @@ class SearchPanel(DataPanel):
             choose("retriever", name, _RETRIEVERS)
         return name
 
+    @tr.validate("fusion")
+    def _check_fusion(self, proposal: Any) -> str:
+        choose("fusion", proposal["value"], _ORDERS)
+        return str(proposal["value"])
+
     @tr.validate("language")
     def _check_language(self, proposal: Any) -> str:
         from workbench.search.bm25 import LANGUAGES
@@ -150,11 +158,12 @@ class SearchPanel(DataPanel):
         )
         first = menu(description="Retriever", options=kinds)
         other = menu(description="Compare with", options=[("nothing", ""), *kinds])
+        orders = menu(description="Order by", options=[(label, name) for name, label in _ORDERS.items()])
         top = widgets.BoundedIntText(description="Ranks to show", min=1, max=25)
         candidates = widgets.BoundedIntText(description="Candidates", min=1, max=1000)
         words = menu(description="Language of words", options=[("any", ""), *((name, name) for name in LANGUAGES)])
         self.link(query=self._box, retriever=first, other_retriever=other, top=top)
-        self.link(candidates=candidates, language=words)
+        self.link(candidates=candidates, language=words, fusion=orders)
         self._judged = widgets.Text(description="Judgements: a file or a bundled set", continuous_update=False)
         self._judged.observe(lambda change: self.pick("judgements", change["new"].strip()), "value")
         models, others = ModelPicker(self), ModelPicker(self, "other_model", label="Its model")
@@ -175,6 +184,7 @@ class SearchPanel(DataPanel):
             *path,
             self._judged,
             candidates,
+            orders,
             words,
             *compare,
             models.other,
@@ -228,8 +238,8 @@ class SearchPanel(DataPanel):
             parts["words"] = once(("bm25", language), lambda: BM25Index(language or None), fill=True)
         index = HybridIndex(parts) if kind == "hybrid" else next(iter(parts.values()))
         second = once(("second", _version(reranker)), lambda: load_reranker(reranker)) if reranker else None
-        search = RetrieveRerank(index, documents, second)
-        how = (kind, _version(model), _version(reranker), language, candidates, repr(judged))
+        search = RetrieveRerank(index, documents, second, fusion=inputs["fusion"] or None)
+        how = (kind, _version(model), _version(reranker), inputs["fusion"], language, candidates, repr(judged))
         runs = {"candidates": candidates, "judgements": list(judged.values())}
         metrics = once(how, lambda: search.run(list(judged), **runs).metrics(K)) if judged else {}
         found = search.run(query, candidates, judgements=[judged.get(query, {})])
@@ -246,6 +256,7 @@ class SearchPanel(DataPanel):
             words = f"BM25Index({inputs['language'] or None!r})"
             index = {"dense": dense, "bm25": words, "hybrid": f"HybridIndex({{'meaning': {dense}, 'words': {words}}})"}
             second = f", CrossEncoder({model_name(reranker)!r})" if reranker else ""
+            second += f", fusion={inputs['fusion']!r}" if reranker and inputs["fusion"] else ""
             every = f"{inputs['candidates']}, judgements=list(judgements.values())"
             parts += [
                 f"index = {index[kind]}",
