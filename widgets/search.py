@@ -55,7 +55,7 @@ class SearchPanel(DataPanel):
             gain. They mark the answers and measure each pipeline.
         retriever: "dense" (with ``model``), "bm25" or "hybrid".
         reranker: a cross-encoder by name or as an object; "" keeps the retriever's order.
-        fusion: whether the retriever has a say in the last order: "" (no), "rrf" or "weighted", as in ``RetrieveRerank``.
+        fusion: whether the retriever has a say in the last order: "" (no), "rrf" or "weighted"; see ``RetrieveRerank``.
         candidates: how many passages the re-ranker gets.
         top: how many ranks to show.
         language: of the words, for BM25; "" keeps them as they are.
