@@ -2,8 +2,8 @@
 
 ``--data`` is a folder with stsb/en/{train,dev}.tsv.gz and collections in ir/. Recipes for texts without labels read
 sentences of STSb's train split without their scores, or a collection's documents without its queries. Judged are STSb's
-dev split (Spearman) and the collection's queries (nDCG@10), with the last weights. Most parts start from the first of
-all-MiniLM-L6-v2's six layers, since the whole knows STSb already.
+dev split (Spearman) and the collection's queries (nDCG@10), with the last weights. Parts that train a transformer start from
+the first of all-MiniLM-L6-v2's six layers, since the whole knows STSb already.
 """
 
 import argparse
@@ -107,24 +107,28 @@ def adaptive_pretraining(options: argparse.Namespace) -> None:
 
 
 def augmented(options: argparse.Namespace) -> None:
-    """500 scored pairs, with and without those that a cross-encoder scores; as many steps without them."""
-    from workbench import CrossEncoder
+    """The word vectors of MiniLM on 500 scored pairs, with those that a cross-encoder scores, and as long without."""
+    from workbench import CrossEncoder, SentenceTransformer
     from workbench.losses import CosineSimilarityLoss
+    from workbench.models import Normalize, StaticEmbedding
     from workbench.recipes import augment_gold, sample_pairs
     from workbench.recipes.steps import Steps
 
-    start, gold = _model(options, [0]), _gold(options)
+    gold, whole = _gold(options), _model(options)
+    words = whole[0].auto_model.get_input_embeddings().weight.detach().clone()
+    start = SentenceTransformer(
+        modules=[StaticEmbedding(whole.tokenizer, embedding_weights=words), Normalize()], device="cpu"
+    )
     known = {tuple(sorted(pair)) for pair in zip(gold["sentence1"], gold["sentence2"], strict=True)}
     more = len(sample_pairs([*gold["sentence1"], *gold["sentence2"]], known=known))
-    steps = max(1, 2 * (len(gold) + more) // 32)
-    settings = _settings(options, max_steps=steps, learning_rate=1e-4)
+    settings = _settings(options, max_steps=4 * (len(gold) + more) // 32)
     alone = Steps(None).fit(start, gold.rename_column("score", "label"), CosineSimilarityLoss, **settings)
     before = judge(options, alone)
     teacher = CrossEncoder(options.model, num_labels=1, device="cpu")
     cross = _settings(options, num_train_epochs=4, learning_rate=1e-4)
     student = augment_gold(gold, teacher, start, cross_options=cross, **settings)
-    reached = judge(options, student)
-    what = f"augment_gold, 1 layer, {len(gold)} pairs and {more:,} that a cross-encoder scores, {steps} steps"
+    reached, untrained = judge(options, student), judge(options, start)
+    what = f"augment_gold, word vectors ({untrained:.4f}), {len(gold)} pairs and {more:,} that a cross-encoder scores"
     _row(f"{what} (before: pairs alone)", before, reached)
 
 
