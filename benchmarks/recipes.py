@@ -1,9 +1,9 @@
 """What each training recipe reaches on real data, one part a recipe, from the smallest settings that show an effect.
 
 ``--data`` is a folder with stsb/en/{train,dev}.tsv.gz and collections in ir/. Recipes for texts without labels read
-sentences of STSb's train split without their scores, or a collection's documents without its queries. Judged are STSb's
-dev split (Spearman) and the collection's queries (nDCG@10), with the last weights. Parts that train a transformer start from
-the first of all-MiniLM-L6-v2's six layers, since the whole knows STSb already.
+sentences of STSb's train split without their scores, or a collection's documents without its queries. Judged are
+STSb's dev split (Spearman) and the collection's queries (nDCG@10), with the last weights. Parts start from models that
+do not know what is judged: word vectors or the first of all-MiniLM-L6-v2's six layers, or ``starter`` on a new field.
 """
 
 import argparse
