@@ -382,7 +382,7 @@ def test_an_input_that_cannot_be_used_is_refused_at_once(panel, name, value):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"data": [" ", ""]}, "There are no texts"),
+        ({"data": [" ", ""]}, "A map needs two texts or more; this column holds 0"),
         ({"data": ["one", ""]}, "needs two texts or more; this column holds 1"),
         ({"embeddings": np.zeros((5, 4))}, "embeddings have 5 rows, the data 60"),
         ({"embeddings": "gone.npy"}, "cannot be read"),
