@@ -10,7 +10,6 @@ import gzip
 import json
 import sys
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +122,7 @@ def clusters(options: argparse.Namespace, models: list[Any]) -> None:
 def search(options: argparse.Namespace, models: list[Any]) -> None:
     """nDCG@10 of vectors, BM25, both by ranks, and ``starter``'s first 50 re-ranked; for SQuAD MRR@10."""
     from workbench import CrossEncoder
-    from workbench.search import BM25Index, DenseIndex, ExactIndex, HybridIndex, RetrieveRerank, fuse
+    from workbench.search import BM25Index, DenseIndex, ExactIndex, HybridIndex, RetrieveRerank
 
     reranker, every = CrossEncoder("starter-reranker", device="cpu"), []
     for name in [*options.collections, "SQuAD dev"]:
@@ -142,9 +141,8 @@ def search(options: argparse.Namespace, models: list[Any]) -> None:
                 found.append(result.metrics(10)["re-ranked"][metric])
             if model is models[0]:
                 result = RetrieveRerank(parts[0], texts, reranker).run(queries[few], 50, judgements=gains[few])
-                joined = fuse([result.retrieved, result.reranked], 50, rank_constant=10)  # as fusion="rrf" has it
                 found += [result.metrics(10)[stage][metric] for stage in ("retrieved", "re-ranked")]
-                found.append(replace(result, reranked=joined).metrics(10)["re-ranked"][metric])
+                found.append(result.joined().metrics(10)["re-ranked"][metric])
         vectors, words, fused, before, after, both, plain, teacher = found
         line(f"{name}, {metric}", f"{vectors:.3f}", f"{plain:.3f}", f"{teacher:.3f}")
         line(f"… BM25 {words:.3f}, by ranks with starter", f"{fused:.3f}")

@@ -1,7 +1,5 @@
 """The similarity functions by their published address."""
 
-from workbench.similarity import (
-    SimilarityFunction,
-)
+from workbench.similarity import SimilarityFunction
 
 __all__ = ["SimilarityFunction"]

@@ -1,7 +1,5 @@
 """The trainer of bi-encoders by its published address."""
 
-from workbench.training import (
-    SentenceTransformerTrainer,
-)
+from workbench.training import SentenceTransformerTrainer
 
 __all__ = ["SentenceTransformerTrainer"]

@@ -1,7 +1,5 @@
 """The arguments of training cross-encoders by their published address."""
 
-from workbench.training import (
-    CrossEncoderTrainingArguments,
-)
+from workbench.training import CrossEncoderTrainingArguments
 
 __all__ = ["CrossEncoderTrainingArguments"]

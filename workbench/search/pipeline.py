@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -69,6 +69,18 @@ class Reranked:
             frame["gain"] = [self.gains[number].get(name, 0.0) for number, name in gains]
         return frame
 
+    def joined(self, method: str = "rrf") -> "Reranked":
+        """Return the same with a last order in which both stages count the same; ``fuse`` says how, by ``method``.
+
+        Raises:
+            ChoiceError: an unknown method; lists the known ones.
+        """
+        width = self.retrieved.ids.shape[1]
+        if self.reranked is self.retrieved or not width:
+            return self
+        both = [self.retrieved, self.reranked]
+        return replace(self, reranked=fuse(both, width, method, rank_constant=_RANK_CONSTANT))
+
     def metrics(self, k: int = 10) -> dict[str, dict[str, float]]:
         """Return nDCG and MRR at ``k`` of both orders, over the queries that have a relevant document.
 
@@ -98,8 +110,8 @@ class RetrieveRerank:
         documents: the texts that were indexed: a mapping from id to text, or a list where the ids are positions.
         reranker: scores (query, text) pairs, such as a ``CrossEncoder`` of one label; None leaves the order as it is.
         fusion: how the new order comes about. None: by the re-ranker alone. A key of ``FUSIONS`` joins its scores with
-            the retriever's, both counting the same (see ``fuse``); the scores are then those of the fusion. Two
-            opinions are safer than one where the re-ranker is small, or was trained on other texts.
+            the retriever's, both counting the same (see ``Reranked.joined``); the scores are then those of the fusion.
+            Two opinions are safer than one where the re-ranker is small, or was trained on other texts.
 
     Raises:
         ChoiceError: an unknown fusion; lists the known ones.
@@ -143,10 +155,8 @@ class RetrieveRerank:
         with _timed(seconds, "re-rank"):
             found = {name: self._text(name) for hits in retrieved for name, _ in hits}
             reranked = retrieved if self.reranker is None else _reranked(texts, retrieved, found, self.reranker)
-            if self.fusion is not None and reranked is not retrieved and reranked.ids.size:
-                both, width = [retrieved, reranked], retrieved.ids.shape[1]
-                reranked = fuse(both, width, self.fusion, rank_constant=_RANK_CONSTANT)
-        return Reranked(texts, retrieved, reranked, found, seconds, gains)
+        result = Reranked(texts, retrieved, reranked, found, seconds, gains)
+        return result if self.fusion is None else result.joined(self.fusion)
 
     def _text(self, name: Any) -> str:
         try:
