@@ -103,7 +103,9 @@ def test_search_quality_is_that_of_the_judged_queries_and_models_are_compared(tm
     text = report.paths[0].read_text("utf-8")
     assert "How models compare" in text
     assert "What they are about" not in text
-    assert "workbench report faq --model starter --model starter --text answer" in text
+    assert "To make it again" in text
+    assert "--model starter --text answer --label subject --queries faq_queries --sections search,models" in text
+    assert text.count('class="wb-figure"') == 2, "ranks, and the quality over all judged queries"
 
 
 def test_two_texts_are_enough_for_a_map_which_nothing_is_said_of(tmp_path):

@@ -40,13 +40,19 @@ _POLICY = (
     "font-src data:; worker-src blob:"
 )
 _STYLE = """
-body { margin: 0; color: #1f2328; background: #fff; font: 16px/1.55 system-ui, -apple-system, "Segoe UI", sans-serif; }
+:root { color-scheme: light; --ink: #1f2328; --faint: #57606a; --ground: #fff; }
+@media screen and (prefers-color-scheme: dark) { :root {
+  color-scheme: dark; --ink: #e6edf3; --faint: #9198a1; --ground: #161b22; --jp-layout-color1: var(--ground);
+  --jp-content-font-color1: var(--ink); --jp-content-font-color2: var(--faint); --jp-border-color1: #3d444d;
+  --jp-border-color2: #3d444d; --jp-border-color3: #2a3038;
+} }
+body { margin: 0; color: var(--ink); background: var(--ground); font: 16px/1.55 system-ui, -apple-system, "Segoe UI", sans-serif; }
 main { max-width: 960px; margin: 0 auto; padding: 28px 20px 60px; overflow-wrap: anywhere; }
 h1 { font-size: 28px; line-height: 1.25; margin: 0 0 8px; } h2 { font-size: 21px; margin: 40px 0 8px; }
 .wb-title { display: none; } pre { white-space: pre-wrap; font-size: 13px; }
-.failed { padding: 8px 12px; border-left: 4px solid #d1242f; background: #fdf0f0; }
+.failed { padding: 8px 12px; border-left: 4px solid #d1242f; background: rgba(209, 36, 47, 0.1); }
 .wb-report { margin: 10px 0 18px; } .wb-report .wb-table { margin: 12px 0 2px; }
-.plotly-graph-div { break-inside: avoid; } details.code { margin-top: 40px; color: #57606a; }
+.plotly-graph-div { break-inside: avoid; } details.code { margin-top: 40px; color: var(--faint); }
 @media print { main { max-width: none; padding: 0; } details.code { display: none; } h2 { break-after: avoid; } }
 """
 
@@ -303,7 +309,7 @@ def _draw(output: Any) -> bool:
     config = {"displaylogo": False, "responsive": True, **figure.get("config", {})}
     parts = {name: figure[name] for name in ("data", "layout") if name in figure}
     drawing = plotly.io.to_html(parts, config=config, include_plotlyjs=False, full_html=False, validate=False)
-    output["data"] = {"text/html": drawing}
+    output["data"] = {"text/html": f"<div class='wb-figure'>{drawing}</div>"}  # as in a panel, whose styles it takes
     return True
 
 
