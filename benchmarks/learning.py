@@ -33,14 +33,15 @@ def scored(options: argparse.Namespace, split: str) -> Any:
     return Dataset.from_pandas(frame[: 100 if options.quick else None], preserve_index=False)
 
 
-def judge(options: argparse.Namespace, model: Any, dimensions: int | None = None) -> float:
-    """Spearman correlation of cosine similarities with the scores of dev."""
+def judge(options: argparse.Namespace, model: Any, dimensions: int | None = None, pairs: Any = None) -> float:
+    """Spearman correlation of cosine similarities with the scores of pairs, by default those of dev."""
     from workbench.evaluation import EmbeddingSimilarityEvaluator
 
-    dev = scored(options, "dev")
+    rows = pairs if pairs is not None else scored(options, "dev")
     judged = EmbeddingSimilarityEvaluator(
-        dev["sentence1"], dev["sentence2"], dev["score"], main_similarity="cosine", truncate_dim=dimensions
-    )
+        list(rows["sentence1"]), list(rows["sentence2"]), list(rows["score"]), main_similarity="cosine",
+        truncate_dim=dimensions,
+    )  # fmt: skip
     return float(judged(model)[judged.primary_metric])
 
 

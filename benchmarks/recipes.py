@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness import line, measure, minilm, parser
-from benchmarks.learning import judge, scored
+from benchmarks.learning import judge, read, scored
 from benchmarks.retrieval import collection
 
 first_layer: list[float] = []  # what MiniLM's first layer reaches, measured once
@@ -108,17 +108,12 @@ def adaptive_pretraining(options: argparse.Namespace) -> None:
 
 def augmented(options: argparse.Namespace) -> None:
     """The word vectors of MiniLM on 500 scored pairs, with those that a cross-encoder scores, and as long without."""
-    from workbench import CrossEncoder, SentenceTransformer
+    from workbench import CrossEncoder
     from workbench.losses import CosineSimilarityLoss
-    from workbench.models import Normalize, StaticEmbedding
     from workbench.recipes import augment_gold, sample_pairs
     from workbench.recipes.steps import Steps
 
-    gold, whole = _gold(options), _model(options)
-    words = whole[0].auto_model.get_input_embeddings().weight.detach().clone()
-    start = SentenceTransformer(
-        modules=[StaticEmbedding(whole.tokenizer, embedding_weights=words), Normalize()], device="cpu"
-    )
+    gold, start = _gold(options), _words(options)
     known = {tuple(sorted(pair)) for pair in zip(gold["sentence1"], gold["sentence2"], strict=True)}
     more = len(sample_pairs([*gold["sentence1"], *gold["sentence2"]], known=known))
     settings = _settings(options, max_steps=4 * (len(gold) + more) // 32)
@@ -130,6 +125,37 @@ def augmented(options: argparse.Namespace) -> None:
     reached, untrained = judge(options, student), judge(options, start)
     what = f"augment_gold, word vectors ({untrained:.4f}), {len(gold)} pairs and {more:,} that a cross-encoder scores"
     _row(f"{what} (before: pairs alone)", before, reached)
+
+
+def augmented_domain(options: argparse.Namespace) -> None:
+    """The same vectors for SICK's sentences, whose scores only judge: what STSb's teach them, and a cross-encoder."""
+    from workbench import CrossEncoder
+    from workbench.losses import CosineSimilarityLoss
+    from workbench.recipes import augment_domain
+    from workbench.recipes.steps import Steps
+
+    source, start = scored(options, "train").rename_column("score", "label"), _words(options)
+    pairs = read(options.data / "sick/sick.tsv.gz").rename(columns={"relatedness": "score"})
+    texts = list(dict.fromkeys([*pairs["sentence1"], *pairs["sentence2"]]))[: 50 if options.quick else None]
+    settings = _settings(options, num_train_epochs=2, per_device_train_batch_size=32)
+    alone = Steps(None).fit(start, source, CosineSimilarityLoss, **settings)
+    cross = _settings(options, num_train_epochs=3, learning_rate=1e-4, per_device_train_batch_size=64)
+    teacher = CrossEncoder(options.model, num_labels=1, device="cpu")
+    student = augment_domain(source, texts, teacher, start, cross_options=cross, **settings)
+    untrained, before, reached = (judge(options, model, pairs=pairs) for model in (start, alone, student))
+    what = f"augment_domain, word vectors ({untrained:.4f}), {len(texts):,} sentences of SICK (before: STSb alone)"
+    _row(what, before, reached)
+
+
+def _words(options: argparse.Namespace) -> Any:
+    """The word vectors that MiniLM begins with, as a model."""
+    from workbench import SentenceTransformer
+    from workbench.models import Normalize, StaticEmbedding
+
+    whole = _model(options)
+    words = whole[0].auto_model.get_input_embeddings().weight.detach().clone()
+    modules = [StaticEmbedding(whole.tokenizer, embedding_weights=words), Normalize()]
+    return SentenceTransformer(modules=modules, device="cpu")
 
 
 def fewer_layers(options: argparse.Namespace) -> None:
@@ -178,7 +204,8 @@ def _adapt(options: argparse.Namespace, name: str, recipe: Callable[..., Any], d
 
 
 PARTS = (
-    genq, gpl, tsdae, masked_language_model, adaptive_pretraining, augmented, fewer_layers, simcse, contrastive_tension,
+    genq, gpl, tsdae, masked_language_model, adaptive_pretraining, augmented, augmented_domain, fewer_layers, simcse,
+    contrastive_tension,
 )  # fmt: skip
 
 
