@@ -12,11 +12,14 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from benchmarks.harness import line, measure, minilm, parser
 
 DIMENSIONS = [384, 256, 128, 64, 32]
+
+_tuned: list[Any] = []
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -70,14 +73,9 @@ def train(trainer: str, model: Any, data: Any, loss: Any, **settings: Any) -> No
 def sts(options: argparse.Namespace) -> None:
     """MiniLM on scored pairs."""
     from workbench import SentenceTransformer
-    from workbench.losses import CoSENTLoss
 
-    model = SentenceTransformer(options.model, device="cpu")
-    start = judge(options, model)
-    settings = {"num_train_epochs": options.epochs, "learning_rate": 1.5e-4, "weight_decay": 0.01}
-    settings["per_device_train_batch_size"] = 64  # CoSENT compares all pairs of a batch: larger ones say more
-    train("SentenceTransformer", model, scored(options, "train"), CoSENTLoss(model), **settings)
-    reached = judge(options, model)
+    start = judge(options, SentenceTransformer(options.model, device="cpu"))
+    reached = judge(options, tuned(options))
     line(
         f"MiniLM, CoSENT, {options.epochs} epochs",
         f"{start:.4f}",
@@ -85,6 +83,20 @@ def sts(options: argparse.Namespace) -> None:
         "",
         **{"≥ 0.885": reached >= 0.885},
     )
+
+
+def tuned(options: argparse.Namespace) -> Any:
+    """MiniLM after CoSENT on the scored pairs, trained once."""
+    from workbench import SentenceTransformer
+    from workbench.losses import CoSENTLoss
+
+    if not _tuned:
+        model = SentenceTransformer(options.model, device="cpu")
+        settings = {"num_train_epochs": options.epochs, "learning_rate": 1.5e-4, "weight_decay": 0.01}
+        settings["per_device_train_batch_size"] = 64  # CoSENT compares all pairs of a batch: larger ones say more
+        train("SentenceTransformer", model, scored(options, "train"), CoSENTLoss(model), **settings)
+        _tuned.append(model)
+    return _tuned[0]
 
 
 def matryoshka(options: argparse.Namespace) -> None:
@@ -109,18 +121,48 @@ def matryoshka(options: argparse.Namespace) -> None:
 
 
 def cross_encoder(options: argparse.Namespace) -> None:
-    """A cross-encoder whose transformer starts from MiniLM."""
+    """A cross-encoder from MiniLM, on pairs that the model of ``sts`` labels, then on the scored ones."""
     from workbench import CrossEncoder
     from workbench.cross_encoder.evaluation import CrossEncoderCorrelationEvaluator
     from workbench.cross_encoder.losses import BinaryCrossEntropyLoss
 
     model, dev = CrossEncoder(options.model, num_labels=1, device="cpu"), scored(options, "dev")
     judged = CrossEncoderCorrelationEvaluator(list(zip(dev["sentence1"], dev["sentence2"], strict=True)), dev["score"])
-    start = judged(model)[judged.primary_metric]
-    settings = {"num_train_epochs": 4, "learning_rate": 8e-5}
-    train("CrossEncoder", model, scored(options, "train"), BinaryCrossEntropyLoss(model), **settings)
-    reached = judged(model)[judged.primary_metric]
-    line("cross-encoder from MiniLM, 4 epochs", f"{start:.4f}", f"{reached:.4f}", "", **{"≥ 0.87": reached >= 0.87})
+    found, settings = [judged(model)[judged.primary_metric]], {"per_device_train_batch_size": 64}
+    for rows, epochs, rate in ((silver(options), 1, 1.5e-4), (scored(options, "train"), 2, 5e-5)):
+        more = {"num_train_epochs": epochs, "learning_rate": rate, **settings}
+        train("CrossEncoder", model, rows, BinaryCrossEntropyLoss(model), **more)
+        found.append(judged(model)[judged.primary_metric])
+    start, middle, reached = found
+    what = f"cross-encoder from MiniLM ({middle:.4f} before the scores themselves)"
+    line(what, f"{start:.4f}", f"{reached:.4f}", "", **{"≥ 0.87": reached >= 0.87})
+
+
+def silver(options: argparse.Namespace) -> Any:
+    """Pairs of STSb's train sentences and of SNLI's, with scores from 0 to 1 that the model of ``sts`` gives.
+
+    How alike its vectors are says what order the pairs have; the train scores say what that is worth.
+    """
+    from datasets import Dataset
+    from sklearn.isotonic import IsotonicRegression
+
+    from workbench.recipes import sample_pairs
+
+    teacher, gold, draw = tuned(options), scored(options, "train"), np.random.default_rng(12)
+
+    def alike(pairs: list[tuple[str, str]]) -> Any:
+        first, second = (teacher.encode(list(side), batch_size=64) for side in zip(*pairs, strict=True))
+        return (first * second).sum(1)
+
+    scale = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip")
+    scale.fit(alike(list(zip(gold["sentence1"], gold["sentence2"], strict=True))), gold["score"])
+    texts = list(dict.fromkeys([*gold["sentence1"], *gold["sentence2"]]))
+    nli = read(options.data / "nli/snli_subset.tsv.gz").sample(100 if options.quick else 10_000, random_state=12)
+    pairs = sample_pairs(texts, retrievers=(teacher,), per_text=2)  # near ones, by chance, and captions
+    pairs += zip(*(draw.permutation(texts).tolist() for _ in range(2)), strict=True)
+    pairs += zip(nli["premise"], nli["hypothesis"], strict=True)
+    sentences = dict(zip(("sentence1", "sentence2"), map(list, zip(*pairs, strict=True)), strict=True))
+    return Dataset.from_dict({**sentences, "score": scale.predict(alike(pairs)).tolist()})
 
 
 def nli(options: argparse.Namespace) -> None:
