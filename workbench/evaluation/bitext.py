@@ -1,6 +1,7 @@
 """The evaluator of translations among other sentences, as the Tatoeba and BUCC tasks judge models."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from workbench.errors import ColumnsError
 from workbench.evaluation.base import Measured, Samples
 from workbench.evaluation.parallel import TranslationEvaluator
 from workbench.mining.bitext import mine_bitext, score_bitext
+from workbench.texts import unique
 
 __all__ = ["BitextEvaluator"]
 
@@ -35,6 +37,8 @@ class BitextEvaluator(TranslationEvaluator):
     """
 
     description = "Bitext Mining"
+    stem = "bitext_evaluation"
+    primary_metric = "f1"
 
     def __init__(
         self, source_sentences: Sequence[Any], target_sentences: Sequence[Any], k: int = 4, **options: Any
@@ -47,9 +51,6 @@ class BitextEvaluator(TranslationEvaluator):
         super().__init__([source for source, _ in whole], [target for _, target in whole], **options)
         self.k = k
         self.alone = tuple([row[side] for row in rows if row[side] and not row[1 - side]] for side in (0, 1))
-        name = self.name
-        self.primary_metric = f"{name}{'_' * bool(name)}f1"
-        self.csv_file = f"bitext_evaluation{'_' * bool(name)}{name}_results.csv"
 
     def measure(self, model: Any, output_path: str | Path | None) -> Measured:
         """Search in both directions, and mine."""
@@ -58,13 +59,12 @@ class BitextEvaluator(TranslationEvaluator):
         columns = [side + alone for side, alone in zip(sides, self.alone, strict=True)]
         vectors = self.embed_columns(model, *columns)
         accuracy, of_rows = self._accuracy(*(side[:rows] for side in vectors))
-        numbers = [_numbered(column) for column in columns]
-        first = [torch.from_numpy(np.unique(number, return_index=True)[1]) for number in numbers]
-        source, target = (side[places.to(side.device)] for side, places in zip(vectors, first, strict=True))
+        first, numbers = zip(*map(unique, columns), strict=True)
+        source, target = (side[torch.from_numpy(places)] for side, places in zip(vectors, first, strict=True))
         mined = mine_bitext(source, target, self.k, show_progress_bar=self.show_progress_bar)
         gold = set(zip(numbers[0][:rows].tolist(), numbers[1][:rows].tolist(), strict=True))
         found = score_bitext(mined, gold)
-        values = {name: getattr(found, name) for name in ("f1", "precision", "recall", "threshold")}
+        values = asdict(found)
         # The units drawn anew are source sentences, each with the pairs it should have and those it got.
         taken = [(source, target) for score, source, target in mined if score >= found.threshold]
         units = len(first[0])
@@ -80,9 +80,3 @@ class BitextEvaluator(TranslationEvaluator):
             return {**of_rows.values(counts[:, numbers[0][:rows]]), **shares}
 
         return Measured({**accuracy.metrics, **values}, "f1", {**accuracy.row, **values}, Samples(units, of_samples))
-
-
-def _numbered(texts: list[Any]) -> npt.NDArray[np.int64]:
-    """For each text its number, equal texts sharing one."""
-    seen: dict[Any, int] = {}
-    return np.array([seen.setdefault(text, len(seen)) for text in texts], np.int64)
