@@ -17,7 +17,7 @@ from workbench.evaluation.base import (
     positive_sizes,
     same_length,
 )
-from workbench.evaluation.nano_beir import DATASETS, Aggregate, dataset_names_of, read_dataset
+from workbench.evaluation.nano_beir import DATASETS, Aggregate, read_dataset
 from workbench.evaluation.reranking import as_samples, ranking_metrics
 from workbench.texts import as_pairs
 
@@ -233,8 +233,8 @@ class CrossEncoderNanoBEIREvaluator(Aggregate):
         aggregate_fn: Callable[[list[float]], float] | None = None, aggregate_key: str = "mean",
     ) -> None:  # fmt: skip
         self.rerank_k = positive_sizes("rerank_k", [rerank_k])[0]
-        super().__init__(f"NanoBEIR_R{rerank_k}_{aggregate_key}", aggregate_fn or np.mean, aggregate_key, write_csv)
-        self.dataset_names, self.dataset_id = dataset_names_of(dataset_names, dataset_id), str(dataset_id)
+        name = f"NanoBEIR_R{rerank_k}_{aggregate_key}"
+        super().__init__(name, dataset_names, dataset_id, aggregate_fn, aggregate_key, write_csv)
         self.at_k, self.always_rerank_positives, self.prompt_name = at_k, always_rerank_positives, prompt_name
         self.primary_metric = f"{self.name}_ndcg@{at_k}"
         self.evaluators: list[CrossEncoderRerankingEvaluator] = []

@@ -112,8 +112,9 @@ class MSEEvaluatorFromDataFrame(SentenceEvaluator):
             if not texts:
                 known = ", ".join(sorted({str(key) for row in rows[:1000] for key in row})) or "none"
                 raise ColumnsError(f"No row has texts for {' and '.join(map(str, pair))}; the columns are: {known}.")
+            source, target = zip(*texts, strict=True)
             how = (teacher_model, False, batch_size, "-".join(pair), False, truncate_dim)
-            self.evaluators["-".join(pair)] = MSEEvaluator(*zip(*texts, strict=True), *how)
+            self.evaluators["-".join(pair)] = MSEEvaluator(source, target, *how)
 
     def measure(self, model: Any, output_path: str | Path | None) -> Measured:
         """Compare the student's vectors with the teacher's, for each pair of languages."""
@@ -171,8 +172,8 @@ class TranslationEvaluator(SentenceEvaluator):
         hits = {"src2trg": forth * 1.0, "trg2src": back * 1.0, "mean": (forth * 1.0 + back) / 2}  # (rows,) each
         samples = Samples.means({f"{key}_accuracy": of_rows for key, of_rows in hits.items()})
         rates = {f"{key}_accuracy": float(of_rows.mean()) for key, of_rows in hits.items()}
-        row = {key: rates[f"{key}_accuracy"] for key in ("src2trg", "trg2src")}
-        return Measured(rates, "mean_accuracy", row, samples), samples
+        ways = {key: rates[f"{key}_accuracy"] for key in ("src2trg", "trg2src")}
+        return Measured(rates, "mean_accuracy", ways, samples), samples
 
     def _found(self, queries: Any, corpus: Any, texts: list[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """The nearest text for each query, and whether it is the query's own."""
