@@ -103,14 +103,12 @@ class InformationRetrievalEvaluator(SentenceEvaluator):
         self.precision_recall_at_k = positive_sizes("precision_recall_at_k", precision_recall_at_k)
         self.map_at_k = positive_sizes("map_at_k", map_at_k)
         self.score_functions = dict(score_functions) if score_functions else None
-        self.main_score_function = main_score_function
-        if main_score_function is not None:
-            main = self.main_score_function = str(main_score_function)
-            if self.score_functions is None:
-                self.score_functions = {main: SimilarityFunction.to_similarity_fn(main)}
-            elif main not in self.score_functions:
-                known = ", ".join(self.score_functions)
-                raise ColumnsError(f"The main score function {main!r} is none of those to compute: {known}. Add it.")
+        main = self.main_score_function = None if main_score_function is None else str(main_score_function)
+        if main and self.score_functions is None:
+            self.score_functions = {main: SimilarityFunction.to_similarity_fn(main)}
+        if main and main not in (known := self.score_functions or {}):
+            shown = ", ".join(known)
+            raise ColumnsError(f"The main score function {main!r} is none of those to compute: {shown}. Add it.")
         self.query_prompt, self.query_prompt_name = query_prompt, query_prompt_name
         self.corpus_prompt, self.corpus_prompt_name = corpus_prompt, corpus_prompt_name
         self.write_predictions = write_predictions
