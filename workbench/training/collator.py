@@ -141,10 +141,11 @@ class TokenCache:
                 self._columns.setdefault(name, bytearray()).extend(flat.tobytes())
             self._is_full = self._starts[-1] > self._limit
         places = np.fromiter((self._places[text] for text in texts), np.int64, len(texts))
-        # No view of what grows outlives its line.
-        starts, ends = np.frombuffer(self._starts, np.int64)[[places, places + 1]]
-        own = np.concatenate([np.zeros(1, np.int64), np.cumsum(ends - starts)])
-        index = np.repeat(starts - own[:-1], ends - starts) + np.arange(own[-1])
+        # No view of what grows outlives its line: Python lets nothing grow that is looked at.
+        starts = np.frombuffer(self._starts, np.int64)[places]
+        lengths = np.frombuffer(self._starts, np.int64)[places + 1] - starts
+        own = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+        index = np.repeat(starts - own[:-1], lengths) + np.arange(own[-1])
         return TokenRows({name: np.frombuffer(flat, np.int32)[index] for name, flat in self._columns.items()}, own)
 
 
