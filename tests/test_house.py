@@ -33,7 +33,7 @@ ADDRESSES = {"sampler", "similarity_functions", "trainer", "training_args", "uti
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms.split()}
 LINES = {  # of code, blanks, comments and docstrings not counted: a room that grows past its share is too big
     "clustering": 400, "mining": 850, "projection": 250, "quantization": 400, "search": 2_600, "store": 650,
-    "evaluation": 1_750, "losses": 1_400, "training": 1_700, "datasets": 300, "images": 120, "readers": 220,
+    "evaluation": 1_490, "losses": 1_400, "training": 1_630, "datasets": 300, "images": 120, "readers": 220,
     "recipes": 1_850, "report": 270, "distributed": 660, "registry": 120, "backends": 670, "the rest": 5_200,
 }  # fmt: skip
 LARGEST_FILE = 2**20  # bytes of a tracked file outside workbench/assets

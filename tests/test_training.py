@@ -350,7 +350,7 @@ BAD = {
     "a warm-up above 1": bad(ValueError, "from 0 to 1", warmup_ratio=2),
     "a loss for another data set": bad(ChoiceError, "'b'", data={"a": pairs()}, loss={"b": MNR}),
     "batches larger than the data": bad(
-        ValueError, "32 rows, fewer than", dataloader_drop_last=True, per_device_train_batch_size=64
+        ValueError, "32 rows, and a batch takes 64", dataloader_drop_last=True, per_device_train_batch_size=64
     ),
     "a stream without an end": bad(ValueError, "max_steps", data=pairs().to_iterable_dataset(), max_steps=-1),
     "several streams": bad(ValueError, "interleave_datasets", data=dict.fromkeys("ab", pairs().to_iterable_dataset())),

@@ -20,9 +20,10 @@ _HOMES = {
         ["BinaryClassificationEvaluator", "EmbeddingSimilarityEvaluator", "LabelAccuracyEvaluator", "TripletEvaluator"],
         "pairs",
     ),
-    **dict.fromkeys(["MSEEvaluator", "MSEEvaluatorFromDataFrame", "TranslationEvaluator"], "parallel"),
+    **dict.fromkeys(
+        ["BitextEvaluator", "MSEEvaluator", "MSEEvaluatorFromDataFrame", "TranslationEvaluator"], "parallel"
+    ),
     **dict.fromkeys([name for name in __all__ if name.startswith("C")], "cross_encoder"),
-    "BitextEvaluator": "bitext",
     "ClusteringEvaluator": "clusters",
     "InformationRetrievalEvaluator": "retrieval",
     "MtebModel": "mteb",

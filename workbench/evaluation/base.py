@@ -15,12 +15,13 @@ from torch import Tensor
 
 from workbench.errors import ColumnsError
 from workbench.folders import replacing
+from workbench.metrics import best_accuracy, best_f1
 from workbench.similarity import SimilarityFunction
 from workbench.texts import as_texts
 
 __all__ = [
     "Measured", "Samples", "SentenceEvaluator", "SequentialEvaluator", "append_row", "as_labels", "as_rows",
-    "checked_names", "positive_sizes", "same_length",
+    "at_best_thresholds", "checked_names", "positive_sizes", "same_length",
 ]  # fmt: skip
 
 logger = logging.getLogger(__name__)
@@ -71,6 +72,7 @@ class SentenceEvaluator:
     """
 
     description: ClassVar[str] = "Evaluation"
+    stem: ClassVar[str] = ""  # what the name of the CSV file begins with
     line_end: ClassVar[str] = "\r\n"
     greater_is_better = True
     primary_metric: str | None = None  # known when the model has been measured, at the latest
@@ -90,6 +92,9 @@ class SentenceEvaluator:
                 positive_sizes(option, [value])
         self.name, self.batch_size, self.show_progress_bar = name, batch_size, show_progress_bar
         self.write_csv, self.truncate_dim = write_csv, truncate_dim
+        if self.stem:
+            self.csv_file = f"{_joined(self.stem, name, 'results')}.csv"
+            self.prefix_name_to_metrics({}, name)
 
     def __call__(
         self, model: Any, output_path: str | Path | None = None, epoch: int = -1, steps: int = -1
@@ -140,11 +145,9 @@ class SentenceEvaluator:
 
     def prefix_name_to_metrics(self, metrics: dict[str, float], name: str) -> dict[str, float]:
         """Return the metrics with ``name`` in front of theirs; ``primary_metric`` gets it, too."""
-        if not name:
-            return {key: float(value) for key, value in metrics.items()}
-        if self.primary_metric and not self.primary_metric.startswith(f"{name}_"):
-            self.primary_metric = f"{name}_{self.primary_metric}"
-        return {f"{name}_{key}": float(value) for key, value in metrics.items()}
+        if self.primary_metric and not (name and self.primary_metric.startswith(f"{name}_")):
+            self.primary_metric = _joined(name, self.primary_metric)
+        return {_joined(name, key): float(value) for key, value in metrics.items()}
 
     def store_metrics_in_model_card_data(
         self, model: Any, metrics: dict[str, float], epoch: int = 0, step: int = 0
@@ -209,6 +212,20 @@ class SequentialEvaluator(SentenceEvaluator):
             metrics |= found
         score = self.main_score_function(scores) if self.main_score_function else scores[-1]
         return {**metrics, "sequential_score": float(score)}
+
+
+def _joined(*parts: str) -> str:
+    return "_".join(filter(None, parts))
+
+
+def at_best_thresholds(scores: Any, labels: Any, high_is_similar: bool = True) -> dict[str, float]:
+    """Return accuracy and F1 at their best thresholds, and precision and recall at that of F1; see ``best_f1``."""
+    accuracy, accuracy_threshold = best_accuracy(scores, labels, high_is_similar)
+    f1, precision, recall, f1_threshold = best_f1(scores, labels, high_is_similar)
+    return {
+        "accuracy": accuracy, "accuracy_threshold": accuracy_threshold, "f1": f1, "f1_threshold": f1_threshold,
+        "precision": precision, "recall": recall,
+    }  # fmt: skip
 
 
 def append_row(path: Path, row: dict[str, Any], line_end: str = "\r\n") -> None:

@@ -1,6 +1,5 @@
 """Confidence intervals of metrics by the bootstrap: rows drawn again and again (Efron and Tibshirani, 1993)."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,9 @@ def draws(samples: Samples, count: int = 1000, *, seed: int = 0) -> dict[str, np
     if count < 1:
         raise ValueError(f"count is {count}; draw at least one sample.")
     rng, parts = np.random.default_rng(seed), []
-    for block in _sizes(count, max(1, _BLOCK // max(samples.rows, 1))):
+    most = max(1, _BLOCK // max(samples.rows, 1))
+    for start in range(0, count, most):
+        block = min(most, count - start)
         drawn = rng.integers(samples.rows, size=(block, samples.rows)) + samples.rows * np.arange(block)[:, None]
         counts = np.bincount(drawn.ravel(), minlength=block * samples.rows).reshape(block, samples.rows)
         parts.append(samples.values(counts))
@@ -48,8 +49,3 @@ def interval(value: float, values: Any, level: float = 0.95) -> tuple[float, flo
         return float("nan"), float("nan")
     low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2]) + (value - known.mean())
     return float(low), float(high)
-
-
-def _sizes(total: int, most: int) -> Iterator[int]:
-    for start in range(0, total, most):
-        yield min(most, total - start)

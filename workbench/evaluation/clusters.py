@@ -37,6 +37,8 @@ class ClusteringEvaluator(SentenceEvaluator):
     """
 
     description = "Clustering"
+    stem = "clustering_evaluation"
+    primary_metric = "v_measure"
 
     def __init__(
         self, sentences: Sequence[Any], labels: Sequence[Any], seed: int = 0, name: str = "",
@@ -50,8 +52,6 @@ class ClusteringEvaluator(SentenceEvaluator):
         self.labels = np.array([numbers.setdefault(label, len(numbers)) for label in labels])
         if len(numbers) < 2:
             raise ColumnsError(f"labels hold one class only, {next(iter(numbers))!r:.100}. Two are needed at least.")
-        self.primary_metric = f"{name}{'_' * bool(name)}v_measure"
-        self.csv_file = f"clustering_evaluation{'_' * bool(name)}{name}_results.csv"
 
     def measure(self, model: Any, output_path: str | Path | None) -> Measured:
         """Cluster the vectors, and compare the clusters with the classes."""

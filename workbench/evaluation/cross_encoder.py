@@ -9,8 +9,15 @@ import numpy.typing as npt
 
 from workbench import metrics
 from workbench.errors import ColumnsError
-from workbench.evaluation.base import Measured, SentenceEvaluator, as_labels, positive_sizes, same_length
-from workbench.evaluation.nano_beir import DATASETS, Aggregate, dataset_names_of, read_dataset
+from workbench.evaluation.base import (
+    Measured,
+    SentenceEvaluator,
+    as_labels,
+    at_best_thresholds,
+    positive_sizes,
+    same_length,
+)
+from workbench.evaluation.nano_beir import DATASETS, Aggregate, read_dataset
 from workbench.evaluation.reranking import as_samples, ranking_metrics
 from workbench.texts import as_pairs
 
@@ -26,7 +33,7 @@ class _PairEvaluator(SentenceEvaluator):
 
     settings: tuple[str, ...] = ("prompt_name",)
     sentence_pairs: list[tuple[str, str]]
-    prompt_name: str | None = None
+    prompt_name: str | None
 
     def _predict(self, model: Any, pairs: Sequence[tuple[str, str]]) -> npt.NDArray[Any]:
         """The scores of pairs: (pairs,), or (pairs, classes)."""
@@ -36,20 +43,16 @@ class _PairEvaluator(SentenceEvaluator):
         )
         return np.asarray(scores)
 
+    def _take(self, sentence_pairs: Any, **targets: npt.NDArray[Any]) -> None:
+        """Keep pairs that are as many as their targets."""
+        self.sentence_pairs, single = as_pairs(sentence_pairs, name="sentence_pairs")
+        if single:
+            raise ColumnsError("sentence_pairs must be a list of pairs, not one pair.")
+        same_length(sentence_pairs=self.sentence_pairs, **targets)
+
     @staticmethod
     def _arguments(columns: list[list[Any]], labels: list[Any]) -> tuple[Any, ...]:
         return list(zip(*columns, strict=True)), labels
-
-
-def _file(evaluator: str, name: str, end: str = "") -> str:
-    return f"{evaluator}{'_' * bool(name)}{name}_results{end}.csv"
-
-
-def _pairs(sentence_pairs: Any) -> list[tuple[str, str]]:
-    pairs, single = as_pairs(sentence_pairs, name="sentence_pairs")
-    if single:
-        raise ColumnsError("sentence_pairs must be a list of pairs, not one pair.")
-    return pairs
 
 
 class CrossEncoderClassificationEvaluator(_PairEvaluator):
@@ -74,38 +77,26 @@ class CrossEncoderClassificationEvaluator(_PairEvaluator):
     """
 
     description = "Cross Encoder Classification"
+    stem = "CrossEncoderClassificationEvaluator"
 
     def __init__(
         self, sentence_pairs: Any, labels: Sequence[int], name: str = "", prompt_name: str | None = None,
         batch_size: int | None = None, show_progress_bar: bool | None = False, write_csv: bool = True,
     ) -> None:  # fmt: skip
         super().__init__(name, batch_size, show_progress_bar, write_csv)
-        self.sentence_pairs, self.labels = _pairs(sentence_pairs), as_labels("labels", labels)
-        same_length(sentence_pairs=self.sentence_pairs, labels=self.labels)
-        self.prompt_name = prompt_name
-        self.csv_file = _file("CrossEncoderClassificationEvaluator", name)
+        self.labels, self.prompt_name = as_labels("labels", labels), prompt_name
+        self._take(sentence_pairs, labels=self.labels)
 
     def measure(self, model: Any, output_path: str | Path | None) -> Measured:
         """Classify every pair."""
         scores = self._predict(model, self.sentence_pairs)
         if scores.ndim == 2:
-            f1s = dict(
-                zip(("macro", "micro", "weighted"), metrics.class_f1(scores.argmax(1), self.labels), strict=True)
-            )
-            row = {f"{kind.title()}_F1": value for kind, value in f1s.items()}
-            return Measured({f"f1_{kind}": value for kind, value in f1s.items()}, "f1_macro", row)
+            macro, micro, weighted = metrics.class_f1(scores.argmax(1), self.labels)
+            row = {"Macro_F1": macro, "Micro_F1": micro, "Weighted_F1": weighted}
+            return Measured({"f1_macro": macro, "f1_micro": micro, "f1_weighted": weighted}, "f1_macro", row)
         labels = as_labels("labels", self.labels, most=1)
-        accuracy, accuracy_threshold = metrics.best_accuracy(scores, labels)
-        f1, precision, recall, f1_threshold = metrics.best_f1(scores, labels)
-        values = {
-            "accuracy": accuracy,
-            "accuracy_threshold": accuracy_threshold,
-            "f1": f1,
-            "f1_threshold": f1_threshold,
-            "precision": precision,
-            "recall": recall,
-            "average_precision": metrics.average_precision(scores, labels),
-        }
+        values = at_best_thresholds(scores, labels)
+        values["average_precision"] = metrics.average_precision(scores, labels)
         return Measured(values, "average_precision", {key.title(): value for key, value in values.items()})
 
 
@@ -127,17 +118,16 @@ class CrossEncoderCorrelationEvaluator(_PairEvaluator):
     """
 
     description = "Cross Encoder Correlation"
+    stem = "CrossEncoderCorrelationEvaluator"
+    primary_metric = "spearman"
 
     def __init__(
         self, sentence_pairs: Any, scores: Sequence[float], name: str = "", prompt_name: str | None = None,
         batch_size: int | None = None, show_progress_bar: bool | None = False, write_csv: bool = True,
     ) -> None:  # fmt: skip
         super().__init__(name, batch_size, show_progress_bar, write_csv)
-        self.sentence_pairs, self.scores = _pairs(sentence_pairs), as_labels("scores", scores, whole=False)
-        same_length(sentence_pairs=self.sentence_pairs, scores=self.scores)
-        self.prompt_name = prompt_name
-        self.primary_metric = f"{name}{'_' * bool(name)}spearman"
-        self.csv_file = _file("CrossEncoderCorrelationEvaluator", name)
+        self.scores, self.prompt_name = as_labels("scores", scores, whole=False), prompt_name
+        self._take(sentence_pairs, scores=self.scores)
 
     def measure(self, model: Any, output_path: str | Path | None) -> Measured:
         """Score every pair."""
@@ -172,6 +162,7 @@ class CrossEncoderRerankingEvaluator(_PairEvaluator):
     """
 
     description = "Cross Encoder Reranking"
+    stem = "CrossEncoderRerankingEvaluator"
     settings = ("at_k", "always_rerank_positives", "prompt_name")
 
     def __init__(
@@ -184,25 +175,23 @@ class CrossEncoderRerankingEvaluator(_PairEvaluator):
         self.at_k = positive_sizes("at_k", [mrr_at_k if mrr_at_k is not None else at_k])[0]
         self.always_rerank_positives, self.prompt_name = always_rerank_positives, prompt_name
         self.primary_metric = f"{name}{'_' * bool(name)}ndcg@{self.at_k}"
-        self.csv_file = _file("CrossEncoderRerankingEvaluator", name, f"_@{self.at_k}")
+        self.csv_file = f"{self.csv_file.removesuffix('.csv')}_@{self.at_k}.csv"
 
     def measure(self, model: Any, output_path: str | Path | None) -> Measured:
         """Score the documents of every sample, all pairs at once."""
         labels, pairs, before = [], [], []
         for sample in self.samples:
             positive, documents = sample["positive"], sample.get("documents")
-            texts = positive + sample.get("negative", [])
-            relevant = np.repeat([1, 0], [len(positive), len(texts) - len(positive)])
+            wanted = set(positive)
+            others = sample["negative"] if documents is None else [text for text in documents if text not in wanted]
+            texts, relevant = positive + others, np.repeat([1, 0], [len(positive), len(others)])
             if documents is not None:
-                wanted = set(positive)
                 judged = np.array([text in wanted for text in documents], dtype=np.int64)
                 lost = len(positive) - int(judged.sum())  # those not found come last in the order to compare with
                 order = np.concatenate([judged, np.ones(max(lost, 0) if judged.any() else 0, np.int64)])
                 before.append((-np.arange(len(order)), order))
-                texts, relevant = documents, judged
-                if self.always_rerank_positives:
-                    texts = positive + [text for text in documents if text not in wanted]
-                    relevant = np.repeat([1, 0], [len(positive), len(texts) - len(positive)])
+                if not self.always_rerank_positives:
+                    texts, relevant = documents, judged
             labels.append(relevant)
             pairs += [(sample["query"], text) for text in texts]
         scores = np.split(self._predict(model, pairs), np.cumsum([len(one) for one in labels])[:-1])
@@ -244,8 +233,8 @@ class CrossEncoderNanoBEIREvaluator(Aggregate):
         aggregate_fn: Callable[[list[float]], float] | None = None, aggregate_key: str = "mean",
     ) -> None:  # fmt: skip
         self.rerank_k = positive_sizes("rerank_k", [rerank_k])[0]
-        super().__init__(f"NanoBEIR_R{rerank_k}_{aggregate_key}", aggregate_fn or np.mean, aggregate_key, write_csv)
-        self.dataset_names, self.dataset_id = dataset_names_of(dataset_names, dataset_id), str(dataset_id)
+        name = f"NanoBEIR_R{rerank_k}_{aggregate_key}"
+        super().__init__(name, dataset_names, dataset_id, aggregate_fn, aggregate_key, write_csv)
         self.at_k, self.always_rerank_positives, self.prompt_name = at_k, always_rerank_positives, prompt_name
         self.primary_metric = f"{self.name}_ndcg@{at_k}"
         self.evaluators: list[CrossEncoderRerankingEvaluator] = []
@@ -300,12 +289,14 @@ class CEBinaryAccuracyEvaluator(CrossEncoderClassificationEvaluator):
         scores, labels = self._predict(model, self.sentence_pairs), as_labels("labels", self.labels, most=1)
         if scores.ndim == 2:
             raise ColumnsError(f"threshold needs one score for each pair; the model gives {scores.shape[1]}.")
-        taken, hits = scores > self.threshold, (scores > self.threshold) & (labels == 1)
-        precision, recall = hits.sum() / max(taken.sum(), 1), hits.sum() / max((labels == 1).sum(), 1)
+        from sklearn.metrics import precision_recall_fscore_support
+
+        taken = scores > self.threshold
+        precision, recall, f1, _ = precision_recall_fscore_support(labels, taken, average="binary", zero_division=0)
         values = {
-            "accuracy": float((taken == (labels == 1)).mean()),
+            "accuracy": float((taken == labels).mean()),
             "accuracy_threshold": self.threshold,
-            "f1": float(2 * precision * recall / max(precision + recall, np.finfo(float).tiny)),
+            "f1": float(f1),
             "f1_threshold": self.threshold,
             "precision": float(precision),
             "recall": float(recall),

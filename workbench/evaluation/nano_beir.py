@@ -5,7 +5,9 @@ They come from the hub through ``datasets``, or from a local folder that holds `
 and "query-id" and "corpus-id".
 """
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from workbench.errors import ChoiceError, DataFormatError
 from workbench.evaluation.base import Measured, SentenceEvaluator
 from workbench.evaluation.retrieval import InformationRetrievalEvaluator
 
-__all__ = ["DATASETS", "Aggregate", "NanoBEIREvaluator", "dataset_names_of", "read_dataset"]
+__all__ = ["DATASETS", "Aggregate", "NanoBEIREvaluator", "read_dataset"]
 
 _COLLECTIONS = (
     "ClimateFEVER", "DBPedia", "FEVER", "FiQA2018", "HotpotQA", "MSMARCO", "NFCorpus", "NQ", "QuoraRetrieval",
@@ -37,7 +39,9 @@ class Aggregate(SentenceEvaluator):
 
     Args:
         name: of the metrics over all.
-        aggregate_fn: makes one number of those of all collections.
+        dataset_names: which collections; None: all.
+        dataset_id: where they are.
+        aggregate_fn: makes one number of those of all collections; None: the mean.
         aggregate_key: what the metrics over all are called.
         write_csv: whether the collections and all together get a CSV file each.
     """
@@ -46,10 +50,12 @@ class Aggregate(SentenceEvaluator):
     evaluators: Sequence[Any] = ()
 
     def __init__(
-        self, name: str, aggregate_fn: Callable[[list[float]], float], aggregate_key: str, write_csv: bool
-    ) -> None:
+        self, name: str, dataset_names: Sequence[str] | None, dataset_id: str | Path,
+        aggregate_fn: Callable[[list[float]], float] | None, aggregate_key: str, write_csv: bool,
+    ) -> None:  # fmt: skip
         super().__init__(name, write_csv=write_csv)
-        self.aggregate_fn, self.aggregate_key = aggregate_fn, aggregate_key
+        self.dataset_names, self.dataset_id = _names_of(dataset_names, dataset_id), str(dataset_id)
+        self.aggregate_fn, self.aggregate_key = aggregate_fn or np.mean, aggregate_key
         self.csv_file = f"NanoBEIR_evaluation_{aggregate_key}_results.csv"
 
     def __call__(
@@ -61,15 +67,16 @@ class Aggregate(SentenceEvaluator):
         for evaluator in self.evaluators:
             every.append(evaluator.measure(model, output_path))
             metrics |= evaluator.report(model, every[-1], output_path, epoch, steps)
-        joined = self._over_all([one.metrics for one in every])
-        found = Measured(joined, self._primary(joined, every), self._over_all([one.row for one in every]))
+        joined, row = (
+            {key: float(self.aggregate_fn([table[key] for table in tables])) for key in tables[0]}
+            for tables in ([one.metrics for one in every], [one.row for one in every])
+        )
+        found = Measured(joined, self._primary(joined, every[0].primary), row)
         return metrics | self.report(model, found, output_path, epoch, steps)
 
-    def _over_all(self, tables: list[dict[str, float]]) -> dict[str, float]:
-        return {key: float(self.aggregate_fn([table[key] for table in tables])) for key in tables[0]}
-
-    def _primary(self, joined: dict[str, float], every: list[Measured]) -> str:
-        return every[0].primary
+    def _primary(self, joined: dict[str, float], first: str) -> str:
+        """The metric over all collections to compare models by; ``first`` is that of the first collection."""
+        return first
 
 
 class NanoBEIREvaluator(Aggregate):
@@ -116,9 +123,9 @@ class NanoBEIREvaluator(Aggregate):
         corpus_prompts: str | Mapping[str, str] | None = None, write_predictions: bool = False,
     ) -> None:  # fmt: skip
         suffix = f"_{truncate_dim}" if truncate_dim else ""
-        super().__init__(f"NanoBEIR_{aggregate_key}{suffix}", aggregate_fn or np.mean, aggregate_key, write_csv)
-        self.truncate_dim, self.dataset_id = truncate_dim, str(dataset_id)
-        self.dataset_names = dataset_names_of(dataset_names, dataset_id)
+        name = f"NanoBEIR_{aggregate_key}{suffix}"
+        super().__init__(name, dataset_names, dataset_id, aggregate_fn, aggregate_key, write_csv)
+        self.truncate_dim = truncate_dim
         prompts = [_by_name(prompts, self.dataset_names) for prompts in (query_prompts, corpus_prompts)]
         self.query_prompts, self.corpus_prompts = prompts
         ks = (mrr_at_k, ndcg_at_k, accuracy_at_k, precision_recall_at_k, map_at_k)
@@ -134,33 +141,24 @@ class NanoBEIREvaluator(Aggregate):
                 )
             )  # fmt: skip
 
-    def _primary(self, joined: dict[str, float], every: list[Measured]) -> str:
-        ends = [
-            key.removesuffix(end) for key in joined if key.endswith(end := f"_ndcg@{max(self.evaluators[0].ndcg_at_k)}")
-        ]
-        return self.evaluators[0].primary_of(joined, ends)
+    def _primary(self, joined: dict[str, float], first: str) -> str:
+        end = f"_ndcg@{max(self.evaluators[0].ndcg_at_k)}"
+        return self.evaluators[0].primary_of(joined, [key.removesuffix(end) for key in joined if key.endswith(end)])
 
 
 def _by_name(prompts: str | Mapping[str, str] | None, names: list[str]) -> dict[str, str] | None:
     """Prompts by the name of a collection."""
-    if prompts is None or isinstance(prompts, Mapping):
-        if unknown := set(prompts or ()) - set(names):
-            raise ChoiceError(f"Prompts for {', '.join(sorted(unknown))}, but the collections are: {', '.join(names)}.")
-        return None if prompts is None else dict(prompts)
-    return dict.fromkeys(names, prompts)
+    table = dict.fromkeys(names, prompts) if isinstance(prompts, str) else dict(prompts or {})
+    if unknown := set(table) - set(names):
+        raise ChoiceError(f"Prompts for {', '.join(sorted(unknown))}, but the collections are: {', '.join(names)}.")
+    return None if prompts is None else table
 
 
-def dataset_names_of(names: Sequence[str] | None, dataset_id: str | Path) -> list[str]:
-    """Return the collections asked for, None for all.
-
-    Raises:
-        ChoiceError: a name that is not there, or no names.
-    """
+def _names_of(names: Sequence[str] | None, dataset_id: str | Path) -> list[str]:
+    """The collections asked for, None for all; a name that is not there, or no names, is a ``ChoiceError``."""
     here = Path(dataset_id)
-    known = sorted({*DATASETS} if not here.is_dir() else _local_names(here))
+    known = _local_names(here) if here.is_dir() else list(DATASETS)
     chosen = [names] if isinstance(names, str) else list(known if names is None else names)
-    if not here.is_dir() and names is None:
-        chosen = list(DATASETS)
     alike = {DATASETS.get(name.lower(), name) for name in known}
     unknown = [name for name in chosen if DATASETS.get(str(name).lower(), name) not in alike]
     if unknown or not chosen:
@@ -184,30 +182,22 @@ def read_dataset(
         DataFormatError: a part of it cannot be read; says where it was looked for.
     """
     parts = {part: _read(name, dataset_id, part) for part in ("corpus", "queries", "qrels", *(["bm25"] * ranked))}
-    texts = [
+    corpus, queries = (
         {key: text for key, text in zip(parts[part]["_id"], parts[part]["text"], strict=True) if text}
         for part in ("corpus", "queries")
-    ]
+    )
     relevant: dict[str, set[str]] = {}
-    qrels = parts["qrels"]
-    for query, document, gain in zip(
-        qrels["query-id"], qrels["corpus-id"], qrels.get("score", [1] * len(qrels["query-id"])), strict=True
-    ):
+    asked, wanted = (parts["qrels"][column] for column in _COLUMNS["qrels"])
+    for query, document, gain in zip(asked, wanted, parts["qrels"].get("score", [1] * len(asked)), strict=True):
         if float(gain) > 0:
             relevant.setdefault(query, set()).add(document)
-    bm25 = parts.get("bm25", {"query-id": [], "corpus-ids": []})
-    return (
-        texts[0],
-        texts[1],
-        relevant,
-        {query: list(ids) for query, ids in zip(bm25["query-id"], bm25["corpus-ids"], strict=True)},
-    )
+    found = zip(*(parts["bm25"][column] for column in _COLUMNS["bm25"]), strict=True) if ranked else ()
+    return corpus, queries, relevant, {query: list(ids) for query, ids in found}
 
 
 def _read(name: str, dataset_id: str | Path, part: str) -> _Table:
     """One table of a collection: values by column."""
     folder, split = Path(dataset_id), DATASETS.get(name.lower(), name)
-    table: _Table
     if folder.is_dir():
         table, where = _read_local(folder, {name, split, name.lower()}, part)
     else:
@@ -226,18 +216,13 @@ def _read_local(folder: Path, names: set[str], part: str) -> tuple[_Table, str]:
     """A table in a local folder, and its path; ids stay text."""
     import pandas as pd
 
-    kinds: dict[str, Callable[[Path], Any]] = {
-        "parquet": pd.read_parquet,
-        "jsonl": lambda path: pd.read_json(path, lines=True, dtype=False),
-    }
-    for kind, read in kinds.items():
-        for name in sorted(names):
-            layouts = (f"{name}/{part}.{kind}", f"{part}/{name}.{kind}", f"{part}/{name}-0*.{kind}")
-            paths = sorted(path for layout in layouts for path in folder.glob(layout))
-            if paths:
-                try:
-                    frame = pd.concat([read(path) for path in paths])
-                except (OSError, ValueError) as error:
-                    raise DataFormatError(f"Cannot read {paths[0]}: {error}") from error
-                return {str(column): frame[column].tolist() for column in frame}, str(paths[0])
+    for kind, name in itertools.product(("parquet", "jsonl"), sorted(names)):
+        layouts = (f"{name}/{part}.{kind}", f"{part}/{name}.{kind}", f"{part}/{name}-0*.{kind}")
+        paths = sorted(path for layout in layouts for path in folder.glob(layout))
+        if paths:
+            read: Any = pd.read_parquet if kind == "parquet" else partial(pd.read_json, lines=True, dtype=False)
+            try:
+                return pd.concat(map(read, paths)).to_dict("list"), str(paths[0])
+            except (OSError, ValueError) as error:
+                raise DataFormatError(f"Cannot read {paths[0]}: {error}") from error
     raise DataFormatError(f"{folder} holds no {'/'.join(sorted(names))} with {part}.parquet or {part}.jsonl.")

@@ -1,6 +1,6 @@
 """Evaluators of pairs and triplets of texts: alike or not, how alike, which of two is nearer, which class."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from workbench.evaluation.base import (
     SentenceEvaluator,
     as_labels,
     as_rows,
+    at_best_thresholds,
     checked_names,
     same_length,
 )
@@ -29,17 +30,27 @@ __all__ = [
     "BinaryClassificationEvaluator", "EmbeddingSimilarityEvaluator", "LabelAccuracyEvaluator", "TripletEvaluator",
 ]  # fmt: skip
 
-_DISTANCES = ("euclidean", "manhattan")
+
+def _scores(chosen: list[str], model: Any, a: Tensor, b: Tensor) -> dict[str, npt.NDArray[Any]]:
+    """How alike row i of a and row i of b are, (n,), by each function that was chosen, else by the model's own."""
+    names = chosen or [getattr(model, "similarity_fn_name", None) or "cosine"]
+    return {name: SimilarityFunction.to_similarity_pairwise_fn(name)(a, b).cpu().numpy() for name in names}
 
 
-def _names(chosen: list[str], model: Any) -> list[str]:
-    """The similarity functions to compute: those chosen, else the model's own."""
-    return chosen or [getattr(model, "similarity_fn_name", None) or "cosine"]
+def _named(found: dict[str, dict[str, float]], form: str) -> dict[str, float]:
+    """The metrics of each similarity function under their names; of several functions also the largest as "max"."""
+    if len(found) > 1:
+        kinds = next(iter(found.values()))
+        found = {**found, "max": {kind: max(one[kind] for one in found.values()) for kind in kinds}}
+    return {form.format(name=name, kind=kind): one[kind] for name, one in found.items() for kind in one}
 
 
-def _scores(name: str, a: Tensor, b: Tensor) -> npt.NDArray[Any]:
-    """How alike row i of a and row i of b are: (n,)."""
-    return SimilarityFunction.to_similarity_pairwise_fn(name)(a, b).cpu().numpy()
+def _samples(
+    scores: dict[str, npt.NDArray[Any]], targets: npt.NDArray[Any], functions: dict[str, Callable[..., Any]]
+) -> Samples:
+    """The samples of metrics; ``functions`` take (scores, targets, counts), by the form of the metric's name."""
+    wanted = [(form.format(name=name), of, side) for name, side in scores.items() for form, of in functions.items()]
+    return Samples(len(targets), lambda counts: {key: of(side, targets, counts) for key, of, side in wanted})
 
 
 class BinaryClassificationEvaluator(SentenceEvaluator):
@@ -62,6 +73,7 @@ class BinaryClassificationEvaluator(SentenceEvaluator):
     """
 
     description = "Binary Classification"
+    stem = "binary_classification_evaluation"
 
     def __init__(
         self, sentences1: Sequence[Any], sentences2: Sequence[Any], labels: Sequence[int], name: str = "",
@@ -73,45 +85,24 @@ class BinaryClassificationEvaluator(SentenceEvaluator):
         self.labels = as_labels("labels", labels, most=1)
         same_length(sentences1=self.sentences1, sentences2=self.sentences2, labels=self.labels)
         self.similarity_fn_names, _ = checked_names(similarity_fn_names)
-        self.csv_file = f"binary_classification_evaluation{'_' * bool(name)}{name}_results.csv"
 
     def measure(self, model: Any, output_path: str | Path | None) -> Measured:
         """Measure each similarity function."""
-        names = _names(self.similarity_fn_names, model)
         sides = self.embed_columns(model, self.sentences1, self.sentences2)
-        scores = {name: _scores(name, *sides) for name in names}
-        found = {name: self._threshold_metrics(scores[name], name not in _DISTANCES) for name in names}
-        values = {f"{name}_{key}": value for name in names for key, value in found[name].items()}
+        scores = _scores(self.similarity_fn_names, model, *sides)
+        found = {}
+        for name, of_pairs in scores.items():
+            is_distance = name in ("euclidean", "manhattan")
+            judged = -of_pairs if is_distance else of_pairs  # thresholds of distances are distances
+            one = found[name] = at_best_thresholds(judged, self.labels, not is_distance)
+            one["ap"] = metrics.average_precision(of_pairs, self.labels)
+            one["mcc"] = metrics.matthews(judged, self.labels, one["f1_threshold"], not is_distance)
         order = ("accuracy", "accuracy_threshold", "f1", "precision", "recall", "f1_threshold", "ap", "mcc")
-        row = {f"{name}_{key}": found[name][key] for name in names for key in order}
-        if len(names) > 1:
-            values |= {f"max_{key}": max(found[name][key] for name in names) for key in found[names[0]]}
-
-        def of_samples(counts: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
-            functions = {"f1": metrics.best_f1_of_samples, "ap": metrics.average_precision_of_samples}
-            return {
-                f"{name}_{key}": function(scores[name], self.labels, counts)
-                for name in names
-                for key, function in functions.items()
-            }
-
-        primary = f"{names[0] if len(names) == 1 else 'max'}_ap"
-        return Measured(values, primary, row, Samples(len(self.labels), of_samples))
-
-    def _threshold_metrics(self, scores: npt.NDArray[Any], high_is_similar: bool) -> dict[str, float]:
-        judged = scores if high_is_similar else -scores  # thresholds of distances are distances
-        accuracy, accuracy_threshold = metrics.best_accuracy(judged, self.labels, high_is_similar)
-        f1, precision, recall, f1_threshold = metrics.best_f1(judged, self.labels, high_is_similar)
-        return {
-            "accuracy": accuracy,
-            "accuracy_threshold": accuracy_threshold,
-            "f1": f1,
-            "f1_threshold": f1_threshold,
-            "precision": precision,
-            "recall": recall,
-            "ap": metrics.average_precision(scores, self.labels),
-            "mcc": metrics.matthews(judged, self.labels, f1_threshold, high_is_similar),
-        }
+        row = {f"{name}_{kind}": found[name][kind] for name in found for kind in order}
+        functions = {"{name}_f1": metrics.best_f1_of_samples, "{name}_ap": metrics.average_precision_of_samples}
+        values = _named(found, "{name}_{kind}")
+        primary = [key for key in values if key.endswith("_ap")][-1]
+        return Measured(values, primary, row, _samples(scores, self.labels, functions))
 
 
 class EmbeddingSimilarityEvaluator(SentenceEvaluator):
@@ -154,31 +145,20 @@ class EmbeddingSimilarityEvaluator(SentenceEvaluator):
         if precision is not None:
             choose("precision", precision, PRECISIONS)
         self.precision = precision
-        parts = ["similarity_evaluation", *filter(None, [name, precision]), "results.csv"]
-        self.csv_file = "_".join(parts)
+        self.csv_file = "_".join(["similarity_evaluation", *filter(None, [name, precision]), "results.csv"])
 
     def measure(self, model: Any, output_path: str | Path | None) -> Measured:
         """Measure each similarity function."""
         how = {} if self.precision is None else {"precision": self.precision, "normalize_embeddings": True}
         columns = self.embed_columns(model, self.sentences1, self.sentences2, **how)
-        sides = [_unpacked(column, self.precision) for column in columns]
-        names, values = _names(self.similarity_fn_names, model), {}
-        scores = {name: _scores(name, *sides) for name in names}
-        for name in names:
-            values[f"pearson_{name}"] = metrics.pearson(scores[name], self.scores)
-            values[f"spearman_{name}"] = metrics.spearman(scores[name], self.scores)
-        kinds = ("pearson", "spearman")
-        row = {f"{name}_{kind}": values[f"{kind}_{name}"] for name in names for kind in kinds}
-        if len(names) > 1:
-            values |= {f"{kind}_max": max(values[f"{kind}_{name}"] for name in names) for kind in kinds}
-        main = self.main_similarity or (names[0] if len(names) == 1 else "max")
-
-        def of_samples(counts: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
-            return {
-                f"spearman_{name}": metrics.spearman_of_samples(scores[name], self.scores, counts) for name in names
-            }
-
-        return Measured(values, f"spearman_{main}", row, Samples(len(self.scores), of_samples))
+        scores = _scores(self.similarity_fn_names, model, *(_unpacked(column, self.precision) for column in columns))
+        kinds = {"pearson": metrics.pearson, "spearman": metrics.spearman}
+        found = {name: {kind: of(one, self.scores) for kind, of in kinds.items()} for name, one in scores.items()}
+        row = {f"{name}_{kind}": found[name][kind] for name in found for kind in kinds}
+        values = _named(found, "{kind}_{name}")
+        primary = f"spearman_{self.main_similarity}" if self.main_similarity else [*values][-1]
+        samples = _samples(scores, self.scores, {"spearman_{name}": metrics.spearman_of_samples})
+        return Measured(values, primary, row, samples)
 
 
 def _unpacked(vectors: Any, precision: str | None) -> Any:
@@ -212,6 +192,7 @@ class TripletEvaluator(SentenceEvaluator):
     """
 
     description = "Triplet"
+    stem = "triplet_evaluation"
     settings = ("truncate_dim", "margin")
 
     def __init__(
@@ -233,7 +214,6 @@ class TripletEvaluator(SentenceEvaluator):
         if not all(value is None or isinstance(value, (int, float)) for value in given.values()):
             raise ColumnsError(f"margin must be a number, or one by similarity function, not {margin!r:.100}.")
         self.margin = None if margin is None else {key: value or 0 for key, value in given.items()}
-        self.csv_file = f"triplet_evaluation{'_' * bool(name)}{name}_results.csv"
 
     @staticmethod
     def _arguments(columns: list[list[Any]], labels: list[Any]) -> tuple[Any, ...]:
@@ -243,15 +223,12 @@ class TripletEvaluator(SentenceEvaluator):
         """Measure each similarity function."""
         anchors = self.embed_inputs(model, self.anchors, task="query")
         positives, negatives = self.embed_columns(model, self.positives, self.negatives, task="document")
-        names, values = _names(self.similarity_fn_names, model), {}
-        for name in names:
-            near, far = (_scores(name, anchors, others) for others in (positives, negatives))
-            values[f"{name}_accuracy"] = float(np.mean(near > far + (self.margin or {}).get(name, 0)))
-        row = {f"accuracy_{name}": values[f"{name}_accuracy"] for name in names}
-        if len(names) > 1:
-            values["max_accuracy"] = max(values.values())
-        main = self.main_similarity_function or (names[0] if len(names) == 1 else "max")
-        return Measured(values, f"{main}_accuracy", row)
+        near, far = (_scores(self.similarity_fn_names, model, anchors, others) for others in (positives, negatives))
+        margin = self.margin or dict.fromkeys(near, 0)
+        found = {name: {"accuracy": float(np.mean(near[name] > far[name] + margin.get(name, 0)))} for name in near}
+        row = {f"accuracy_{name}": found[name]["accuracy"] for name in found}
+        values, main = _named(found, "{name}_{kind}"), self.main_similarity_function
+        return Measured(values, f"{main}_accuracy" if main else [*values][-1], row)
 
 
 class LabelAccuracyEvaluator(SentenceEvaluator):
@@ -268,6 +245,8 @@ class LabelAccuracyEvaluator(SentenceEvaluator):
     """
 
     description = "Label Accuracy"
+    stem = "accuracy_evaluation"
+    primary_metric = "accuracy"
 
     def __init__(self, dataloader: Any, name: str = "", softmax_model: Any = None, write_csv: bool = True) -> None:
         super().__init__(name, write_csv=write_csv)
@@ -276,8 +255,6 @@ class LabelAccuracyEvaluator(SentenceEvaluator):
             raise ColumnsError(f"softmax_model must be a SoftmaxLoss, not {type(softmax_model).__name__}.")
         self._examples = getattr(dataloader, "dataset", dataloader)
         same_length(examples=self._examples)
-        self.primary_metric = f"{name}{'_' * bool(name)}accuracy"
-        self.csv_file = f"accuracy_evaluation{'_' * bool(name)}{name}_results.csv"
 
     def measure(self, model: Any, output_path: str | Path | None) -> Measured:
         """Classify every pair."""

@@ -40,6 +40,8 @@ class ParaphraseMiningEvaluator(SentenceEvaluator):
     """
 
     description = "Paraphrase Mining"
+    stem = "paraphrase_mining_evaluation"
+    primary_metric = "average_precision"
     settings = ("add_transitive_closure", "max_pairs", "top_k", "truncate_dim")
 
     def __init__(
@@ -54,8 +56,8 @@ class ParaphraseMiningEvaluator(SentenceEvaluator):
             raise ColumnsError(f"sentences_map must be a dictionary by id, not {type(sentences_map).__name__}.")
         self.sentences = as_rows("sentences_map", list(sentences_map.values()))
         self.ids = list(sentences_map)
-        for option in (query_chunk_size, corpus_chunk_size, max_pairs, top_k):
-            positive_sizes("query_chunk_size, corpus_chunk_size, max_pairs and top_k", [option])
+        sizes = [query_chunk_size, corpus_chunk_size, max_pairs, top_k]
+        positive_sizes("query_chunk_size, corpus_chunk_size, max_pairs and top_k", sizes)
         self.query_chunk_size, self.corpus_chunk_size = query_chunk_size, corpus_chunk_size
         self.max_pairs, self.top_k, self.add_transitive_closure = max_pairs, top_k, add_transitive_closure
         pairs = [tuple(pair) for pair in duplicates_list or ()]
@@ -70,8 +72,6 @@ class ParaphraseMiningEvaluator(SentenceEvaluator):
             raise ColumnsError("None of the duplicates has both its texts in sentences_map, or there are none.")
         self.total_num_duplicates = len(known)
         self._known = np.array([first * len(self.ids) + second for first, second in known])
-        self.primary_metric = f"{name}{'_' * bool(name)}average_precision"
-        self.csv_file = f"paraphrase_mining_evaluation{'_' * bool(name)}{name}_results.csv"
 
     def measure(self, model: Any, output_path: str | Path | None) -> Measured:
         """Mine, and judge the pairs found."""
@@ -82,14 +82,9 @@ class ParaphraseMiningEvaluator(SentenceEvaluator):
         found = np.array(paraphrase_mining_embeddings(vectors, *how, show_progress_bar=self.show_progress_bar))
         scores, first, second = found.reshape(-1, 3).T
         labels = np.isin(first * len(self.ids) + second, self._known)
-        f1, precision, recall, threshold = metrics.best_f1(scores, labels, positives=self.total_num_duplicates)
-        values = {
-            "average_precision": metrics.average_precision(scores, labels, self.total_num_duplicates),
-            "f1": f1,
-            "precision": precision,
-            "recall": recall,
-            "threshold": threshold,
-        }
+        best = metrics.best_f1(scores, labels, positives=self.total_num_duplicates)
+        values = {"average_precision": metrics.average_precision(scores, labels, self.total_num_duplicates)}
+        values |= zip(("f1", "precision", "recall", "threshold"), best, strict=True)
         order = ("precision", "recall", "f1", "threshold", "average_precision")
         return Measured(values, "average_precision", {key: values[key] for key in order})
 

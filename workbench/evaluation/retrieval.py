@@ -15,22 +15,11 @@ from workbench import metrics
 from workbench.errors import ColumnsError
 from workbench.evaluation.base import Measured, Samples, SentenceEvaluator, as_rows, positive_sizes
 from workbench.search.topk import best_first, top_k
-from workbench.similarity import (
-    SimilarityFunction,
-    cos_sim,
-    dot_score,
-    euclidean_sim,
-    manhattan_sim,
-    truncate_embeddings,
-)
+from workbench.similarity import SimilarityFunction, truncate_embeddings
 from workbench.vectors import as_matrix
 
 __all__ = ["InformationRetrievalEvaluator"]
 
-# Functions that the search knows by name, and computes faster than by calling them.
-_KNOWN: dict[Any, str] = {
-    cos_sim: "cosine", dot_score: "dot", euclidean_sim: "euclidean", manhattan_sim: "manhattan",
-}  # fmt: skip
 _TITLES = {
     "accuracy": "Accuracy", "precision": "Precision", "recall": "Recall", "mrr": "MRR", "ndcg": "NDCG", "map": "MAP",
 }  # fmt: skip
@@ -70,6 +59,7 @@ class InformationRetrievalEvaluator(SentenceEvaluator):
     """
 
     description = "Information Retrieval"
+    stem = "Information-Retrieval_evaluation"
     line_end = "\n"
     settings = ("truncate_dim", "query_prompt", "query_prompt_name", "corpus_prompt", "corpus_prompt_name")
 
@@ -113,19 +103,15 @@ class InformationRetrievalEvaluator(SentenceEvaluator):
         self.precision_recall_at_k = positive_sizes("precision_recall_at_k", precision_recall_at_k)
         self.map_at_k = positive_sizes("map_at_k", map_at_k)
         self.score_functions = dict(score_functions) if score_functions else None
-        self.main_score_function = main_score_function
-        if main_score_function is not None:
-            main = self.main_score_function = str(main_score_function)
-            if self.score_functions is None:
-                self.score_functions = {main: SimilarityFunction.to_similarity_fn(main)}
-            elif main not in self.score_functions:
-                known = ", ".join(self.score_functions)
-                raise ColumnsError(f"The main score function {main!r} is none of those to compute: {known}. Add it.")
+        main = self.main_score_function = None if main_score_function is None else str(main_score_function)
+        if main and self.score_functions is None:
+            self.score_functions = {main: SimilarityFunction.to_similarity_fn(main)}
+        if main and main not in (known := self.score_functions or {}):
+            shown = ", ".join(known)
+            raise ColumnsError(f"The main score function {main!r} is none of those to compute: {shown}. Add it.")
         self.query_prompt, self.query_prompt_name = query_prompt, query_prompt_name
         self.corpus_prompt, self.corpus_prompt_name = corpus_prompt, corpus_prompt_name
         self.write_predictions = write_predictions
-        self._stem = f"Information-Retrieval_evaluation{'_' * bool(name)}{name}"
-        self.csv_file = f"{self._stem}_results.csv"
 
     def __call__(
         self,
@@ -158,17 +144,14 @@ class InformationRetrievalEvaluator(SentenceEvaluator):
         rankings = self._search(model, **given)
         if self.write_predictions and output_path is not None:
             for name, (scores, ids) in rankings.items():
-                self._write_predictions(Path(output_path) / f"{self._stem}_predictions_{name}.jsonl", scores, ids)
-        values: dict[str, float] = {}
-        row: dict[str, float] = {}
-        kinds = [("accuracy", self.accuracy_at_k)]
-        kinds += [(kind, [k]) for k in self.precision_recall_at_k for kind in ("precision", "recall")]
-        kinds += [("mrr", self.mrr_at_k), ("ndcg", self.ndcg_at_k), ("map", self.map_at_k)]
-        for name, (_, ids) in rankings.items():
-            found = self._judge(ids)
-            values |= {f"{name}_{key}": value for key, value in found.items()}
-            row |= {f"{name}-{_TITLES[kind]}@{k}": found[f"{kind}@{k}"] for kind, ks in kinds for k in ks}
-
+                file = f"{self.csv_file.removesuffix('_results.csv')}_predictions_{name}.jsonl"
+                self._write_predictions(Path(output_path) / file, scores, ids)
+        found = {name: self._judge(ids) for name, (_, ids) in rankings.items()}
+        values = {f"{name}_{key}": value for name, one in found.items() for key, value in one.items()}
+        columns = [("accuracy", k) for k in self.accuracy_at_k]
+        columns += [(kind, k) for k in self.precision_recall_at_k for kind in ("precision", "recall")]
+        columns += [(kind, k) for kind in ("mrr", "ndcg", "map") for k in getattr(self, f"{kind}_at_k")]
+        row = {f"{name}-{_TITLES[kind]}@{k}": found[name][f"{kind}@{k}"] for name in found for kind, k in columns}
         of_queries = cache(lambda: self._of_queries({name: ids for name, (_, ids) in rankings.items()}))
         samples = Samples(len(self.queries), lambda counts: Samples.means(of_queries()).values(counts))
         return Measured(values, self.primary_of(values, list(rankings)), row, samples)
@@ -201,8 +184,7 @@ class InformationRetrievalEvaluator(SentenceEvaluator):
             else:
                 vectors = self.embed_inputs(corpus_model or model, self.corpus[chunk], task="document", **prompts)
             for name, function in functions.items():
-                metric = _KNOWN.get(function, function)
-                scores, ids = top_k(queries, vectors, depth, metric=metric, show=self.show_progress_bar)
+                scores, ids = top_k(queries, vectors, depth, metric=function, show=self.show_progress_bar)
                 ids = torch.where(ids >= 0, ids + start, ids)
                 if name in best:
                     pairs = zip(best[name], (scores, ids), strict=True)

@@ -1,6 +1,6 @@
 """Which backend, precision and batch is fastest for a model on this machine, and what each costs in quality."""
 
-import csv
+import itertools
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -43,17 +43,12 @@ _PAIRS = 5000  # of texts, whose similarities are compared
 
 @dataclass(frozen=True)
 class _Way:
-    """One way to run the model: how to load it here, and the code that does so elsewhere."""
+    """One way to run the model: what loads it here, and the code that does so elsewhere."""
 
     backend: str
     precision: str
     load: Callable[[], SentenceTransformer]
     code: str
-
-    @property
-    def mixed(self) -> bool:
-        """Whether torch is to round the factors of matrix products, which is no property of the loaded model."""
-        return self.precision == "bfloat16"
 
 
 def tune(
@@ -132,14 +127,15 @@ def tune(
                 row: dict[str, Any] = {"backend": way.backend, "precision": way.precision, "note": ""}
                 try:
                     loaded = way.load()
-                    with torch.autocast(base.device.type, torch.bfloat16, enabled=way.mixed):
+                    mixed = way.precision == "bfloat16"  # of matrix products alone, which no model is loaded with
+                    with torch.autocast(base.device.type, torch.bfloat16, enabled=mixed):
                         vectors = loaded.encode(rows, show_progress_bar=False)
                         speeds = _speeds(loaded, rows, sizes, rounds)
                     row["mean_cosine"] = float(pairwise_cos_sim(vectors, truth).mean())
                     row["spearman"] = spearman(alike(vectors[first], vectors[second]), expected)
                     for size, speed in speeds.items():
                         code = way.code + (f"\nmodel.token_budget = {size}" if size != usual else "")
-                        if way.mixed:
+                        if mixed:
                             code += f"\nimport torch\nwith torch.autocast({base.device.type!r}, torch.bfloat16):"
                             code += "\n    vectors = model.encode(texts)"
                         found.append({**row, "token_budget": size, "texts_per_second": speed, "code": code})
@@ -150,8 +146,7 @@ def tune(
                "recommended", "note", "code"]  # fmt: skip
     table = pd.DataFrame(found).reindex(columns=columns)
     start = table[(table.backend == "torch") & (table.precision == "float32") & (table.token_budget == usual)]
-    base_speed = start.texts_per_second.iloc[0] if len(start) else float("nan")
-    table["speedup"] = table.texts_per_second / base_speed
+    table["speedup"] = table.texts_per_second / start.texts_per_second.max()  # NaN if torch was not asked for
     good = table[(table.mean_cosine >= least) & (table.spearman >= least)].texts_per_second
     table["recommended"] = table.index == (good.idxmax() if len(good.dropna()) else -1)
     return table.sort_values("texts_per_second", ascending=False, ignore_index=True)
@@ -167,80 +162,70 @@ def _ways(
     kept: bool,
 ) -> Iterator[_Way]:
     """The ways to run a model that were asked for and make sense; exports are made in ``folder``, for good if kept."""
-    gpu = base.device.type == "cuda"
+    gpu, exportable = base.device.type == "cuda", base.transformers_model is not None
     wanted = precisions or ["float32", "float16" if gpu else "int8"]
-    if not precisions and not gpu and base.transformers_model is not None and bfloat16_is_faster():
+    if not precisions and not gpu and exportable and bfloat16_is_faster():
         wanted = [*wanted, "bfloat16"]
-    place = {} if base.device.type == "cpu" else {"device": str(base.device)}
+    place: dict[str, Any] = {} if base.device.type == "cpu" else {"device": str(base.device)}
 
     def way(backend: str, precision: str, source: str, **kwargs: Any) -> _Way:
-        options: dict[str, Any] = place | ({} if backend == "torch" else {"backend": backend})
+        options = place | ({} if backend == "torch" else {"backend": backend})
         options |= {"model_kwargs": kwargs} if kwargs else {}
         shown = "".join(f", {key}={value!r}" for key, value in options.items())
         code = f"from workbench import SentenceTransformer\nmodel = SentenceTransformer({source!r}{shown})"
         return _Way(backend, precision, lambda: SentenceTransformer(source, **options), code)
 
-    every = ["torch", *(BACKENDS if base.transformers_model is not None else ())]
-    for backend in backends or every:
+    def exported(backend: Any) -> _Way:
+        write, config, file, more = _int8_export(backend, texts)
+        made = way(backend, "int8", str(folder), file_name=file)
+
+        def load() -> SentenceTransformer:
+            write(SentenceTransformer(name, backend=backend, **place), config, folder, **more)
+            return made.load()
+
+        if kept:
+            return _Way(backend, "int8", load, made.code)
+        later = f"{Path(name).name}-int8"
+        arguments = "".join(f", {value}" for value in (repr(config), repr(later), *(f"{key}={key}" for key in more)))
+        code = f"from workbench import SentenceTransformer, {write.__name__}\n"
+        code += f"{write.__name__}(SentenceTransformer({name!r}, backend={backend!r}){arguments})\n"
+        return _Way(backend, "int8", load, code + way(backend, "int8", later, file_name=file).code.partition("\n")[2])
+
+    for backend in backends or ["torch", *(BACKENDS if exportable else ())]:
+        if "float32" in wanted:
+            yield way(backend, "float32", name)
         if backend == "torch" and "float16" in wanted and gpu:
             yield way(backend, "float16", name, torch_dtype="float16")
         if backend == "torch" and "bfloat16" in wanted:
             yield way(backend, "bfloat16", name)
-        if "float32" in wanted:
-            yield way(backend, "float32", name)
-        if backend == "torch" or "int8" not in wanted:
-            continue
-        kind = BACKENDS[backend]
-        there = sorted((hub.resolve(name) / kind.folder).glob(f"*qint8*{kind.suffix}"))
-        yield from (way(backend, "int8", name, file_name=path.name) for path in there)
-        if there:
-            continue
-        export = _int8_export(backend)
-        made = way(backend, "int8", str(folder), file_name=export.file)
-
-        def load(backend: str = backend, export: _Export = export, made: _Way = made) -> SentenceTransformer:
-            export.write(SentenceTransformer(name, backend=backend, **place), folder, texts)  # type: ignore[arg-type]
-            return made.load()
-
-        code = made.code
-        if not kept:
-            later = f"{Path(name).name}-int8"
-            lines = [
-                f"from workbench import SentenceTransformer, {export.function.__name__}",
-                f"{export.function.__name__}(SentenceTransformer({name!r}, backend={backend!r}), "
-                f"{export.arguments.format(folder=later)})",
-                way(backend, "int8", later, file_name=export.file).code.partition("\n")[2],
-            ]
-            code = "\n".join(lines)
-        yield _Way(backend, "int8", load, code)
+        if backend != "torch" and "int8" in wanted:
+            kind = BACKENDS[backend]
+            there = sorted((hub.resolve(name) / kind.folder).glob(f"*qint8*{kind.suffix}"))
+            yield from (way(backend, "int8", name, file_name=path.name) for path in there)
+            if not there:
+                yield exported(backend)
 
 
 def _speeds(model: SentenceTransformer, texts: list[str], budgets: Sequence[int], rounds: int) -> dict[int, float]:
     """Texts a second with each budget, of the best round; the rounds take turns."""
     best = dict.fromkeys(budgets, 0.0)
-    before = model.token_budget
-    try:
-        for _ in range(rounds):
-            for size in budgets:
-                model.token_budget = size
-                start = time.perf_counter()
-                model.encode(texts, show_progress_bar=False)
-                best[size] = max(best[size], len(texts) / (time.perf_counter() - start))
-    finally:
-        model.token_budget = before
+    for _, size in itertools.product(range(rounds), budgets):
+        model.token_budget = size
+        start = time.perf_counter()
+        model.encode(texts, show_progress_bar=False)
+        best[size] = max(best[size], len(texts) / (time.perf_counter() - start))
     return best
 
 
 def _bundled() -> list[str]:
     """Short and long texts of the notebooks' data."""
-    texts: list[str] = []
-    for name, columns in (("support_messages", ("message",)), ("faq", ("question", "answer"))):
-        path = _DATA / f"{name}.csv"
-        if not path.is_file():
-            raise ColumnsError("The notebooks' data are not here; give texts of your own, some hundreds.")
-        with path.open(encoding="utf-8", newline="") as file:
-            texts += [" ".join(row[column] for column in columns) for row in csv.DictReader(file)]
-    return texts
+    import pandas as pd
+
+    try:
+        messages, faq = (pd.read_csv(_DATA / f"{name}.csv", dtype=str) for name in ("support_messages", "faq"))
+    except FileNotFoundError as error:
+        raise ColumnsError("The notebooks' data are not here; give texts of your own, some hundreds.") from error
+    return [*messages.message, *(faq.question + " " + faq.answer)]
 
 
 def _processor() -> str:
@@ -252,29 +237,9 @@ def _processor() -> str:
     return next((name for name in ("avx512_vnni", "avx512f") if name in flags), "avx2").removesuffix("f")
 
 
-@dataclass(frozen=True)
-class _Export:
-    """How an int8 export is made: what writes it, the file, and the arguments as code."""
-
-    function: Any
-    write: Callable[[Any, Path, list[str]], None]
-    file: str
-    arguments: str
-
-
-def _int8_export(backend: str) -> _Export:
-    """How the int8 export of a backend is made for this machine."""
+def _int8_export(backend: str, texts: list[str]) -> tuple[Callable[..., None], str | None, str, dict[str, Any]]:
+    """What writes the int8 export of a backend for this machine, its setting, its file, and its further arguments."""
     if backend == "openvino":
-        return _Export(
-            export_static_quantized_openvino_model,
-            lambda model, folder, texts: export_static_quantized_openvino_model(model, None, folder, texts=texts),
-            "openvino_model_qint8_quantized.xml",
-            "None, {folder!r}, texts=texts",
-        )
-    cpu: Any = _processor()
-    return _Export(
-        export_dynamic_quantized_onnx_model,
-        lambda model, folder, texts: export_dynamic_quantized_onnx_model(model, cpu, folder),
-        f"model_qint8_{cpu}.onnx",
-        f"{cpu!r}, {{folder!r}}",
-    )
+        return export_static_quantized_openvino_model, None, "openvino_model_qint8_quantized.xml", {"texts": texts}
+    cpu = _processor()
+    return export_dynamic_quantized_onnx_model, cpu, f"model_qint8_{cpu}.onnx", {}

@@ -6,18 +6,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from workbench.search import topk
-from workbench.similarity import cos_sim, dot_score, euclidean_sim, manhattan_sim
+from workbench.similarity import cos_sim
 from workbench.vectors import as_matrix
 
 __all__ = ["information_retrieval", "semantic_search"]
 
 _SMALLEST = 1024  # rows of the corpus in a block: fewer save no memory worth the time
-_METRICS: dict[Any, str] = {
-    cos_sim: "cosine",
-    dot_score: "dot",
-    euclidean_sim: "euclidean",
-    manhattan_sim: "manhattan",
-}
 
 
 def semantic_search(
@@ -49,16 +43,15 @@ def semantic_search(
     for name, size in (("query_chunk_size", query_chunk_size), ("corpus_chunk_size", corpus_chunk_size)):
         if size < 1:
             raise ValueError(f"{name} is {size}; take at least one row at a time.")
-    metric: Any = score_function if isinstance(score_function, str) else _METRICS.get(score_function, score_function)
     corpus = as_matrix(corpus_embeddings, name="corpus")
     chunk = max(corpus_chunk_size, _SMALLEST)
-    scores, ids = topk.top_k(query_embeddings, corpus, top_k, metric=metric, corpus_chunk=chunk)
+    scores, ids = topk.top_k(query_embeddings, corpus, top_k, metric=score_function, corpus_chunk=chunk)
     width = min(top_k, len(corpus))
     columns = zip(ids[:, :width].flatten().tolist(), scores[:, :width].flatten().tolist(), strict=True)
     with _no_collection():
         flat: list[dict[str, int | float]] = [{"corpus_id": row, "score": score} for row, score in columns]
     found = [flat[start : start + width] for start in range(0, len(ids) * width, width)] if width else [[] for _ in ids]
-    if callable(metric) and (ids < 0).any():  # rows that a function scored with -inf
+    if callable(score_function) and (ids < 0).any():  # rows that a function scored with -inf
         found = [[hit for hit in hits if hit["corpus_id"] >= 0] for hits in found]
     return found
 

@@ -10,7 +10,14 @@ from torch.nn.functional import normalize
 
 from workbench.errors import choose
 from workbench.progress import track
-from workbench.similarity import manhattan_sim, pairwise_dot_score, pairwise_euclidean_sim
+from workbench.similarity import (
+    cos_sim,
+    dot_score,
+    euclidean_sim,
+    manhattan_sim,
+    pairwise_dot_score,
+    pairwise_euclidean_sim,
+)
 from workbench.vectors import MAPPED_BYTES, as_matrix, blocks, float_rows, let_go
 
 __all__ = ["METRICS", "Best", "best_first", "measure", "top_k"]
@@ -35,6 +42,11 @@ _SCORERS: dict[str, _Score] = {
 }
 METRICS = tuple(_SCORERS)
 """What rows can be compared by; distances are negated, so that higher is always better."""
+
+# Functions that are known by name, and computed faster than by calling them.
+_KNOWN: dict[Any, str] = {
+    cos_sim: "cosine", dot_score: "dot", euclidean_sim: "euclidean", manhattan_sim: "manhattan",
+}  # fmt: skip
 
 
 def top_k(
@@ -70,6 +82,7 @@ def top_k(
         ChoiceError: an unknown metric.
         ValueError: k is below 1.
     """
+    metric = metric if isinstance(metric, str) else _KNOWN.get(metric, metric)
     score = _checked(metric) if callable(metric) else choose("metric", metric, _SCORERS)
     if k < 1:
         raise ValueError(f"k is {k}; ask for at least one row.")

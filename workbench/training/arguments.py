@@ -1,7 +1,6 @@
 """What a training run is told: the Hugging Face arguments, and how batches, prompts and warm-up are made here."""
 
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,9 +58,9 @@ class SentenceTransformerTrainingArguments(TrainingArguments):
             raise ValueError("fp16 needs a GPU, and training would run on the cpu here: leave fp16 off.")
         if self.bf16 and self.device.type == "cpu" and not bfloat16_is_faster():
             warnings.warn("bf16 is slower than float32 on this processor: leave bf16 off.", stacklevel=3)
-        if not isinstance(self.batch_sampler, Callable):  # type: ignore[arg-type]
+        if not callable(self.batch_sampler):
             self.batch_sampler = BatchSamplers(self.batch_sampler)
-        if not isinstance(self.multi_dataset_batch_sampler, Callable):  # type: ignore[arg-type]
+        if not callable(self.multi_dataset_batch_sampler):
             self.multi_dataset_batch_sampler = MultiDatasetBatchSamplers(self.multi_dataset_batch_sampler)
 
 

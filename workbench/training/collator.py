@@ -1,11 +1,11 @@
 """Rows of a data set to what a loss takes: token batches for a sentence encoder, plain columns for a cross-encoder."""
 
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from workbench.encoding import prefixed
@@ -125,8 +125,8 @@ class TokenCache:
         self._block, self._limit = block, limit
         self._is_full = False
         self._places: dict[str, int] = {}
-        self._starts = _Growing(np.int64)
-        self._columns: dict[str, _Growing] = {}
+        self._starts = array("q", [0])
+        self._columns: dict[str, bytearray] = {}  # of int32
 
     def rows(self, texts: list[str]) -> TokenRows:
         """Return the token rows of texts."""
@@ -135,35 +135,18 @@ class TokenCache:
             return self._block.token_rows(texts)
         for part in slices(fresh, _AT_ONCE):
             found = self._block.token_rows(part)
-            used = self._starts.data[self._starts.size - 1] if self._places else 0
-            self._is_full = used + found.starts[-1] > self._limit
-            if not self._places:
-                self._starts.extend(found.starts[:1])
             self._places |= {text: len(self._places) + place for place, text in enumerate(part)}
-            self._starts.extend(found.starts[1:] + used)
+            self._starts.frombytes((self._starts[-1] + found.starts[1:]).tobytes())
             for name, flat in found.columns.items():
-                self._columns.setdefault(name, _Growing(flat.dtype)).extend(flat)
+                self._columns.setdefault(name, bytearray()).extend(flat.tobytes())
+            self._is_full = self._starts[-1] > self._limit
         places = np.fromiter((self._places[text] for text in texts), np.int64, len(texts))
-        starts = self._starts.data[places]
-        lengths = self._starts.data[places + 1] - starts
+        # No view of what grows outlives its line: Python lets nothing grow that is looked at.
+        starts = np.frombuffer(self._starts, np.int64)[places]
+        lengths = np.frombuffer(self._starts, np.int64)[places + 1] - starts
         own = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
         index = np.repeat(starts - own[:-1], lengths) + np.arange(own[-1])
-        return TokenRows({name: column.data[index] for name, column in self._columns.items()}, own)
-
-
-class _Growing:
-    """An array that things are put behind; its space doubles when it is full."""
-
-    def __init__(self, dtype: Any) -> None:
-        self.data: npt.NDArray[Any] = np.empty(1024, dtype)
-        self.size = 0
-
-    def extend(self, values: npt.NDArray[Any]) -> None:
-        stop = self.size + len(values)
-        if stop > len(self.data):
-            self.data = np.concatenate([self.data[: self.size], np.empty(max(stop, self.size), self.data.dtype)])
-        self.data[self.size : stop] = values
-        self.size = stop
+        return TokenRows({name: np.frombuffer(flat, np.int32)[index] for name, flat in self._columns.items()}, own)
 
 
 def _tensor(labels: Iterable[Any] | None) -> Any:

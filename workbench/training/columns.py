@@ -11,14 +11,9 @@ from workbench.losses.base import LABELS, Inputs
 from workbench.training.rows import blocks, first_without_text, head, is_number, label_facts
 
 __all__ = [
-    "ROLES",
-    "VALID_LABEL_COLUMNS",
-    "Suggestion",
-    "check_columns",
-    "loss_table",
-    "suggest_losses",
+    "ROLES", "VALID_LABEL_COLUMNS", "Suggestion", "check_columns", "check_size", "loss_table", "suggest_losses",
     "text_columns",
-]
+]  # fmt: skip
 
 VALID_LABEL_COLUMNS = ("label", "labels", "score", "scores")
 """What a column of labels may be called; every other column holds texts."""
@@ -114,11 +109,8 @@ def check_columns(dataset: Any, loss: Any, *, name: str = "train_dataset", batch
             own = choose("data set of a loss", part, loss) if isinstance(loss, Mapping) else loss
             check_columns(rows, own, name=f"{name}[{part!r}]", batch_size=batch_size)
         return
-    if hasattr(dataset, "__len__") and 0 < len(dataset) < (batch_size or 0):
-        raise ColumnsError(
-            f"{name} has {len(dataset)} rows, and a batch takes {batch_size}: no batch would be full, and those that "
-            "are not are left out. Take smaller batches, or dataloader_drop_last=False."
-        )
+    if hasattr(dataset, "__len__") and len(dataset):
+        check_size(dataset, batch_size or 0, name)
     inputs: Sequence[Inputs] = getattr(loss, "inputs", ())
     if not inputs:
         return
@@ -138,6 +130,15 @@ def check_columns(dataset: Any, loss: Any, *, name: str = "train_dataset", batch
         )
     _check_labels(columns, loss, fitting[0], name)
     _check_rows(dataset, columns.texts, name)
+
+
+def check_size(dataset: Any, batch_size: int, name: str) -> None:
+    """Raise ``ColumnsError`` for fewer rows than a batch takes, where batches that are not full are left out."""
+    if len(dataset) < batch_size:
+        raise ColumnsError(
+            f"{name} has {len(dataset)} rows, and a batch takes {batch_size}: no batch would be full, and those that "
+            "are not are left out. Take smaller batches, or dataloader_drop_last=False."
+        )
 
 
 def text_columns(names: Iterable[str], labels: Sequence[str] = VALID_LABEL_COLUMNS) -> list[str]:

@@ -1,6 +1,7 @@
 """What to begin with, given a table and a model: columns, rows to hold out, what to measure, a learning rate."""
 
 from collections.abc import Sequence
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -132,20 +133,13 @@ def suggest_evaluator(dataset: Any, others: Any = None, *, name: str = "") -> An
         binary = set(labels) <= {0, 1}
         kind: Any = BinaryClassificationEvaluator if binary else EmbeddingSimilarityEvaluator
         return kind(list(dataset[texts[0]]), list(dataset[texts[1]]), labels, name=name)
-    parts = [dataset, *([] if others is None else [others])]
-    ids = dict[str, int]()
-    for part in parts:  # the texts to be found come first, so that they are there when there are too many
-        for column in texts[1:]:
-            for text in part[column] if column in part.column_names else []:
-                ids.setdefault(text, len(ids))
-    corpus = {number: text for text, number in ids.items() if number < _CORPUS}
-    queries, relevant = dict[int, str](), dict[int, set[int]]()
-    numbers = dict[str, int]()
+    parts = [dataset, *([] if others is None else [others])]  # first the texts to be found, if there are too many
+    columns = [part[column] for part in parts for column in texts[1:] if column in part.column_names]
+    corpus = {text: text for text in islice(dict.fromkeys(chain.from_iterable(columns)), _CORPUS)}
+    relevant: dict[str, set[str]] = {}
     for anchor, positive in zip(dataset[texts[0]], dataset[texts[1]], strict=True):
-        query = numbers.setdefault(anchor, len(numbers))
-        queries[query] = anchor
-        relevant.setdefault(query, set()).add(ids[positive])
-    return Retrieval(queries, corpus, relevant, name=name)
+        relevant.setdefault(anchor, set()).add(positive)
+    return Retrieval({anchor: anchor for anchor in relevant}, corpus, relevant, name=name)
 
 
 def _same_class(texts: Any, labels: list[Any], others: Any, other_labels: Any, name: str) -> Retrieval:

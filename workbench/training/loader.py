@@ -8,9 +8,8 @@ from datasets import Dataset
 from torch.utils.data import BatchSampler, ConcatDataset, DataLoader, IterableDataset, SequentialSampler
 
 from workbench import processes
-from workbench.errors import choose
 from workbench.training.collator import COPY, DATASET, Rows
-from workbench.training.columns import VALID_LABEL_COLUMNS
+from workbench.training.columns import VALID_LABEL_COLUMNS, check_size
 from workbench.training.samplers import (
     DefaultBatchSampler,
     GroupByLabelBatchSampler,
@@ -61,22 +60,17 @@ def loader(dataset: Any, size: int, drop_last: bool, args: Any, collate: Any, *,
     if in_order:
         plain = BatchSampler(SequentialSampler(joined), size, drop_last)
         return DataLoader(joined, batch_sampler=Shares(plain, len(joined)), **how)
-    for name, part in parts.items():
-        if drop_last and len(part) < size:
-            where = f"train_dataset[{name!r}]" if several else "train_dataset"
-            raise ValueError(
-                f"{where} has {len(part)} rows, fewer than one batch of {size}, and dataloader_drop_last leaves out "
-                "what does not fill a batch. Choose smaller batches."
-            )
+    for name, part in parts.items() if drop_last else ():
+        check_size(part, size, f"train_dataset[{name!r}]" if several else "train_dataset")
     seed = args.data_seed if args.data_seed is not None else args.seed
-    make = _chosen(args.batch_sampler, _SAMPLERS)
+    make = _SAMPLERS.get(args.batch_sampler, args.batch_sampler)
     batches = [
         make(part, batch_size=size, drop_last=drop_last, valid_label_columns=list(VALID_LABEL_COLUMNS),
              generator=torch.Generator().manual_seed(seed), seed=seed)
         for part in parts.values()
     ]  # fmt: skip
     if several:
-        turns = _chosen(args.multi_dataset_batch_sampler, _TURNS)
+        turns = _TURNS.get(args.multi_dataset_batch_sampler, args.multi_dataset_batch_sampler)
         batches = [turns(joined, batches, generator=torch.Generator().manual_seed(seed), seed=seed)]
     return DataLoader(joined, batch_sampler=Shares(batches[0], len(joined)), **how)
 
@@ -138,7 +132,3 @@ class NamedDatasets(ConcatDataset[Any]):
             found = [dataset[row] for row in local]
             columns = {name: [row[name] for row in found] for name in found[0]}
         return Rows({**columns, DATASET: [self.names[place]] * len(rows), **copy})
-
-
-def _chosen(sampler: Any, table: dict[str, Any]) -> Any:
-    return sampler if callable(sampler) and not isinstance(sampler, str) else choose("sampler", sampler, table)

@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -129,15 +130,11 @@ class NoDuplicatesBatchSampler(DefaultBatchSampler):
     Rows that meet a text again wait for a later batch. Use it with ``MultipleNegativesRankingLoss`` and its kin.
     """
 
-    _texts: npt.NDArray[np.int64] | None = None
-
-    @property
+    @cached_property
     def texts(self) -> npt.NDArray[np.int64]:
         """A number for each text, the same for equal ones: (rows, columns)."""
-        if self._texts is None:
-            names = text_columns(self.dataset.column_names, self.valid_label_columns)
-            self._texts = _numbered([_column(self.dataset, name) for name in names])
-        return self._texts
+        names = text_columns(self.dataset.column_names, self.valid_label_columns)
+        return _numbered([self.dataset[name][:] for name in names])
 
     def make_plan(self, draw: np.random.Generator) -> Sequence[_Rows]:
         """Take blocks without a repeat as they come, shuffle what is left and try again; then deal out row by row."""
@@ -211,9 +208,8 @@ class GroupByLabelBatchSampler(DefaultBatchSampler):
         if name is None:
             found = ", ".join(self.dataset.column_names)
             raise ValueError(f"group_by_label needs a column {' or '.join(map(repr, wanted))}; found: {found}.")
-        _, self._numbers, counts = np.unique(
-            np.asarray(_column(self.dataset, name)), return_inverse=True, return_counts=True
-        )
+        labels = np.asarray(self.dataset[name][:])
+        _, self._numbers, counts = np.unique(labels, return_inverse=True, return_counts=True)
         order = np.argsort(self._numbers, kind="stable")
         rows = [part for part in np.split(order, np.cumsum(counts)[:-1]) if len(part) >= _GROUP]
         if len(rows) < 2:
@@ -287,11 +283,6 @@ class ProportionalBatchSampler(MultiDatasetDefaultBatchSampler):
         sizes = [*map(len, self.batch_samplers)]
         turns: list[int] = draw.permutation(np.repeat(range(len(sizes)), sizes)).tolist()
         return turns
-
-
-def _column(dataset: Any, name: str) -> Any:
-    column = dataset[name]
-    return column[:] if hasattr(column, "__getitem__") and not isinstance(column, (list, np.ndarray)) else column
 
 
 def _numbered(columns: Sequence[Any]) -> npt.NDArray[np.int64]:

@@ -19,6 +19,8 @@ from transformers.trainer_utils import EvalLoopOutput
 
 from workbench import processes
 from workbench.errors import ChoiceError, ModelFormatError, TrainingError, choose
+from workbench.losses.cross_encoder import BinaryCrossEntropyLoss, CrossEntropyLoss
+from workbench.losses.scored import CoSENTLoss
 from workbench.models import Router
 from workbench.progress import Bar, track
 from workbench.training import checkpoints, trials
@@ -141,16 +143,10 @@ class Trainer(HuggingFaceTrainer):
         return self._losses[None] if None in self._losses else dict(self._losses)
 
     def _make_losses(self) -> None:
-        wanted = self._wanted_loss
-        table = dict(wanted) if isinstance(wanted, Mapping) else {None: wanted}
-        self._losses = {name: self._made(loss) for name, loss in table.items()}
-
-    def _made(self, loss: Any) -> Any:
-        if loss is None:
-            loss = self.usual_loss()
-        elif not isinstance(loss, nn.Module):
-            loss = loss(self.model)
-        return loss.to(self.args.device)
+        wanted = self._wanted_loss if isinstance(self._wanted_loss, Mapping) else {None: self._wanted_loss}
+        for name, loss in wanted.items():
+            made = self.usual_loss() if loss is None else loss if isinstance(loss, nn.Module) else loss(self.model)
+            self._losses[name] = made.to(self.args.device)
 
     def _loss_for(self, dataset: str | None) -> nn.Module:
         if None in self._losses:
@@ -326,8 +322,8 @@ class Trainer(HuggingFaceTrainer):
         if streams and self.args.max_steps < 1:
             raise ValueError("A stream has no length, so say how long to train: max_steps.")
         names: set[str] = set()
-        roles = {"Training": self.train_dataset, "Evaluation": self.eval_dataset}
-        for (role, dataset), place in zip(roles.items(), ("train_dataset", "eval_dataset"), strict=True):
+        for role, place in (("Training", "train_dataset"), ("Evaluation", "eval_dataset")):
+            dataset = getattr(self, place)
             for name, part in dataset.items() if isinstance(dataset, dict) else [(None, dataset)]:
                 if part is not None:
                     check_columns(part, self._loss_for(name), name=f"{place}[{name!r}]" if name else place)
@@ -499,8 +495,6 @@ class SentenceTransformerTrainer(Trainer):
 
     def usual_loss(self) -> nn.Module:
         """Return a ``CoSENTLoss``."""
-        from workbench.losses.scored import CoSENTLoss
-
         return CoSENTLoss(self.model)
 
     def usual_collator(self) -> PairCollator:
@@ -515,11 +509,7 @@ class CrossEncoderTrainer(Trainer):
 
     def usual_loss(self) -> nn.Module:
         """Return a ``BinaryCrossEntropyLoss``, or a ``CrossEntropyLoss`` for a model of several classes."""
-        from workbench.losses import cross_encoder
-
-        name = "BinaryCrossEntropyLoss" if self.model.num_labels == 1 else "CrossEntropyLoss"
-        loss: nn.Module = getattr(cross_encoder, name)(self.model)
-        return loss
+        return BinaryCrossEntropyLoss(self.model) if self.model.num_labels == 1 else CrossEntropyLoss(self.model)
 
 
 class _ClearGradients(TrainerCallback):
