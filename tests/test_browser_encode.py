@@ -16,7 +16,7 @@ HOSTILE = [
 CELL = """
 import threading, time
 from widgets import EncodePanel
-from widgets._pickers import load_model
+from widgets._models import load_model
 
 class Held:
     "The starter, which waits in the middle of its work until it is let go."

@@ -169,9 +169,9 @@ def test_the_form_follows_the_inputs_and_sets_them(panel):
     assert "The query is empty" in panel._status.value
     panel.query = "green"
     assert query.value == "green"
-    panel._captions.value = ""
+    panel._fields["caption"].value = ""
     assert panel.caption == ""
-    panel._model.value = "some/folder"
+    panel._fields["model"].value = "some/folder"
     assert panel.model == "some/folder"
 
 

@@ -2,17 +2,15 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
+import plotly.graph_objects as go
 
 from widgets._figures import SIMILARITIES, cluster_order, comparison_figure, similarity_figure
 from widgets._theme import count, in_html, table
-
-if TYPE_CHECKING:
-    import pandas as pd
-    import plotly.graph_objects as go
 
 __all__ = ["ALL", "ORDERS", "Comparison"]
 
@@ -67,7 +65,7 @@ class Comparison:
         """Return the similarities, in the order given."""
         return self.similarities
 
-    def figure(self) -> "go.Figure":
+    def figure(self) -> go.Figure:
         """Return the heatmap, or four of them."""
         rows, columns = self.orders
         if self.choice == ALL:
@@ -76,10 +74,8 @@ class Comparison:
         more: dict[str, Any] = {"documents": self.documents, "document_order": columns, "threshold": self.threshold}
         return similarity_figure(self.texts, self.similarities, self.function, rows, **more)
 
-    def frame(self, limit: int | None = 1000) -> "pd.DataFrame":
+    def frame(self, limit: int | None = 1000) -> pd.DataFrame:
         """Return the most similar pairs, best first; with ``limit=None`` all of them that reach the threshold."""
-        import pandas as pd
-
         shape = self.similarities.shape
         first, second = np.triu_indices(shape[0], 1) if self.documents is None else np.indices(shape).reshape(2, -1)
         scores = self.similarities[first, second]

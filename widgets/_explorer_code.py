@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from widgets._exploration import SHARED, called, cluster_settings, is_vectors
-from widgets._pickers import model_name
+from widgets._models import model_name
 
 __all__ = ["explorer_code"]
 

@@ -3,14 +3,16 @@
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
+import plotly.graph_objects as go
 
 from widgets._curves import explained, main_metric
 from widgets._finetune_figure import finetune_figure
-from widgets._pickers import model_name
+from widgets._models import model_name
 from widgets._theme import count
 from workbench import SentenceTransformerTrainer, SentenceTransformerTrainingArguments, losses
 from workbench.errors import WorkbenchError
@@ -24,10 +26,6 @@ from workbench.training import (
     suggest_losses,
     usual_learning_rate,
 )
-
-if TYPE_CHECKING:
-    import pandas as pd
-    import plotly.graph_objects as go
 
 __all__ = ["Finetuned", "chosen_loss", "code", "finetune", "make_trainer", "mine", "picked", "suggestions"]
 
@@ -62,14 +60,12 @@ class Finetuned:
         before, after = ({name: pair[place] for name, pair in self.metrics().items()} for place in (0, 1))
         return {"before": before, "after": after, "history": self.rows}
 
-    def figure(self) -> "go.Figure":
+    def figure(self) -> go.Figure:
         """Return the curves and the map."""
         return finetune_figure(self.rows, self.texts, *self.places, self.kept)
 
-    def frame(self) -> "pd.DataFrame":
+    def frame(self) -> pd.DataFrame:
         """Return the texts, those first whose neighbours changed most."""
-        import pandas as pd
-
         order, texts = np.argsort(self.kept, kind="stable"), np.array(self.texts, dtype=object)
         before, after = (texts[side[order]] for side in self.nearest)
         kept = {f"of {_NEIGHBOURS} neighbours kept": self.kept[order].astype(float)}

@@ -1,29 +1,29 @@
 """The contract of every panel: inputs, a run that can be cancelled, and a result with figure, table, code and facts."""
 
+import inspect
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 import ipywidgets as widgets
+import pandas as pd
+import plotly.graph_objects as go
 import traitlets as tr
 
 from widgets._clicks import Echo
 from widgets._data import same
+from widgets._fields import controls
 from widgets._job import Job, error_line
-from widgets._parts import draw, each, fold, pages, styled
+from widgets._parts import draw, each, pages, styled
 from widgets._theme import CSS, count, duration, in_html
 from workbench.errors import Cancelled, WorkbenchError
 from workbench.progress import Bar, listen
 
-if TYPE_CHECKING:
-    import pandas as pd
-    import plotly.graph_objects as go
-
-__all__ = ["Panel", "Result"]
+__all__ = ["Panel", "R", "Result"]
 
 _STALE = "<div class='wb-stale'>An input has changed since this result was made. Press Run to renew it.</div>"
 
@@ -34,10 +34,10 @@ class Result(Protocol):
     def plain(self) -> Any:
         """Return what ``run`` returns: arrays, numbers and texts."""
 
-    def figure(self) -> "go.Figure":
+    def figure(self) -> go.Figure:
         """Return a plain figure, whose title says the finding."""
 
-    def frame(self) -> "pd.DataFrame":
+    def frame(self) -> pd.DataFrame:
         """Return the figure's twin, a table."""
 
     def caption(self) -> str:
@@ -47,11 +47,15 @@ class Result(Protocol):
         """Return the "Model" if there is one, what was shown of how much, and what else a reader may doubt."""
 
 
-class Panel(widgets.VBox):
+R = TypeVar("R", bound=Result)
+
+
+class Panel(widgets.VBox, Generic[R]):
     """A card with a form, a Run button and a result; what the mouse can do, Python can do too.
 
-    A subclass names its ``inputs``: traits that are constructor arguments too. Its ``_compute`` makes a ``Result``.
-    Those of the inputs that are ``live`` change a result within a moment, and do so without a press of Run.
+    A subclass names its ``inputs``: traits that are constructor arguments too. Those that have a label get a control,
+    which stands in the ``form`` or else under "More". Its ``_compute`` makes a ``Result``. Those of the inputs that are
+    ``live`` change a result within a moment, and do so without a press of Run.
 
     Attributes:
         state: "empty", "running", "done", "stale" (an input has changed since the result was made) or "error".
@@ -62,11 +66,22 @@ class Panel(widgets.VBox):
     purpose: ClassVar[str]
     first_step: ClassVar[str]
     inputs: ClassVar[tuple[str, ...]]
+    form: ClassVar[tuple[str, ...]]
     live: ClassVar[tuple[str, ...]] = ()
     example: ClassVar[Mapping[str, Any]]
 
     state = tr.Enum(("empty", "running", "done", "stale", "error"), "empty")
     result = tr.Any(None)
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Name all inputs in the signature, for help and for the completion of names."""
+        super().__init_subclass__(**options)
+        first = list(inspect.signature(cls.__init__).parameters.values())[1:-1]
+        names = dict.fromkeys([*getattr(cls, "inputs", ()), "report"])
+        rest = [name for name in names if name not in [one.name for one in first]]
+        usual = {name: getattr(getattr(cls, name, None), "default_value", None) for name in rest}
+        keywords = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=usual[name]) for name in rest]
+        cls.__signature__ = inspect.Signature([*first, *keywords])
 
     def __init__(self, *, report: bool | None = None, **inputs: Any) -> None:
         super().__init__()
@@ -76,16 +91,16 @@ class Panel(widgets.VBox):
         self._done = ""
         self._filling = False
         self._build()
-        for name, value in inputs.items():
+        for name in sorted(inputs, key=[*self.inputs, *inputs].index):  # some follow others, whoever comes first
             if not self.has_trait(name):
                 raise TypeError(f"{type(self).__name__} has no input {name!r}; it has {', '.join(self.inputs)}.")
-            setattr(self, name, value)
+            setattr(self, name, inputs[name])
         self.observe(lambda change: self._changed(change["name"]), list(self.inputs))
         self._settle()
 
-    def _controls(self) -> tuple[list[widgets.Widget], list[widgets.Widget]]:
-        """Make the controls of the form, and those that are folded under "More"."""
-        raise NotImplementedError
+    def _controls(self) -> dict[str, Any]:
+        """Make the controls by name, in the order that those have that are folded under "More"."""
+        return controls(self)
 
     def _actions(self) -> list[widgets.Widget]:
         """Make further buttons to stand beside Run and Cancel."""
@@ -95,7 +110,7 @@ class Panel(widgets.VBox):
         """Return how much there is to do, in the unit that the user thinks in: (900, "texts")."""
         raise NotImplementedError
 
-    def _compute(self, inputs: dict[str, Any]) -> Result:
+    def _compute(self, inputs: dict[str, Any]) -> R:
         """Make the result of inputs; runs in another thread, so it touches no trait."""
         raise NotImplementedError
 
@@ -103,15 +118,15 @@ class Panel(widgets.VBox):
         """Return Python that makes the same result without the panel."""
         raise NotImplementedError
 
-    def _again(self, result: Any, inputs: dict[str, Any]) -> Result:
+    def _again(self, result: R, inputs: dict[str, Any]) -> R:
         """Make the result of inputs of which only ``live`` ones differ from those of ``result``."""
         return self._compute(inputs)
 
-    def _figures(self, result: Any) -> "Sequence[go.Figure]":
+    def _figures(self, result: R) -> Sequence[go.Figure]:
         """Return the plain figures of a result, for the panel and for reports; the first one is ``to_figure()``."""
         return [result.figure()]
 
-    def _views(self, result: Any) -> "Sequence[go.Figure | widgets.Widget]":
+    def _views(self, result: R) -> Sequence[go.Figure | widgets.Widget]:
         """Return what the panel shows above the caption: plain figures, and widgets such as a ``FigureWidget``."""
         return self._figures(result)
 
@@ -130,14 +145,13 @@ class Panel(widgets.VBox):
             job.cancelled = True
             self._end(job, Cancelled())
 
-    def to_figure(self) -> "go.Figure":
+    def to_figure(self) -> go.Figure:
         """Return the result as a plain plotly figure, which needs no panel."""
         return self._need().figure()
 
-    def to_frame(self) -> "pd.DataFrame":
+    def to_frame(self) -> pd.DataFrame:
         """Return the result as a table."""
-        frame: pd.DataFrame = self._need().frame()
-        return frame
+        return self._need().frame()
 
     def to_code(self) -> str:
         """Return Python that makes the shown result (before the first run: the one to come) without the panel."""
@@ -160,11 +174,6 @@ class Panel(widgets.VBox):
         if not self._filling:
             with self.refusing():
                 setattr(self, name, value)
-
-    def link(self, **controls: widgets.Widget) -> None:
-        """Keep inputs and the values of their controls the same, by name."""
-        for name, control in controls.items():
-            tr.link((self, name), (control, "value"))
 
     def fill(self, control: Any, options: list[Any] | None, value: Any) -> None:
         """Give a control new options (None: keep them) and a value; what it shows in between is nobody's choice."""
@@ -222,7 +231,7 @@ class Panel(widgets.VBox):
             if self._job is job:
                 self._end(job, error)
 
-    def _work(self, job: Job, compute: Callable[[dict[str, Any]], Result] | None = None) -> Result:
+    def _work(self, job: Job, compute: Callable[[dict[str, Any]], R] | None = None) -> R:
         with self._busy(job):
             with listen(job.heard):
                 result = (compute or self._compute)(job.inputs)
@@ -279,13 +288,14 @@ class Panel(widgets.VBox):
             left = f" · {duration(spent * (1 - part) / part)} left" if spent > 0.3 and part else ""
             self._bar.value, self._note.value = part, f"{count(round(part * amount))} of {count(amount)} {unit}{left}"
 
-    def _show(self, job: Job, result: Result) -> None:
+    def _show(self, job: Job, result: R) -> None:
         """Make every view of a result before the first is swapped in, so that one that fails changes nothing."""
         views, texts = list(self._views(result)), pages(result, self._code(job.inputs))
         caption, model = in_html(result.caption()), result.facts().get("Model")
         if self._job is not job:
             return
         said = f"Done at {time.strftime('%H:%M:%S')} in {duration(job.seconds())}{f', with {model}' if model else ''}."
+        self._made = views
         self.result, self._shown, self._done = result, job.inputs, f"<div class='wb-said'>{in_html(said)}</div>"
         plots = iter(self._plots)
         for place, view in enumerate(views):
@@ -301,7 +311,9 @@ class Panel(widgets.VBox):
     # What it looks like.
 
     def _build(self) -> None:
-        shown, folded = self._controls()
+        self._fields = self._controls()
+        shown = [self._fields[name] for name in self.form]
+        folded = [control for name, control in self._fields.items() if name not in self.form]
         self._run = widgets.Button(description="Run", button_style="primary", tooltip="Make the result of these inputs")
         self._cancel = widgets.Button(description="Cancel", disabled=True, tooltip="Stop; the last result stays")
         self._bar = widgets.FloatProgress(max=1.0, layout={"width": "150px", "display": "none"})
@@ -309,9 +321,10 @@ class Panel(widgets.VBox):
         self._echo = Echo(self._start)
         self._run.on_click(self._on_run)
         self._cancel.on_click(lambda button: self.cancel())
-        more = widgets.ToggleButton(description="▸ More", tooltip="Further inputs", layout={"width": "88px"})
-        rest = styled(widgets.HBox(folded, layout={"display": "none"}), "wb-form")
-        more.observe(lambda change: fold(more, rest), "value")
+        more = widgets.ToggleButton(tooltip="Further inputs", layout={"width": "88px"})
+        rest = styled(widgets.HBox(folded), "wb-form")
+        tr.dlink((more, "value"), (more, "description"), lambda down: "▾ More" if down else "▸ More")
+        tr.dlink((more, "value"), (rest.layout, "display"), lambda down: "" if down else "none")
         start = widgets.Button(description="Try the example")
         start.on_click(self._on_example)
         empty = styled(widgets.VBox([widgets.HTML(f"<p>{in_html(self.first_step)}</p>"), start]), "wb-empty")
@@ -347,7 +360,8 @@ class Panel(widgets.VBox):
         values = {name: getattr(self, name) for name in self.inputs}
         return {name: value.copy() if isinstance(value, list) else value for name, value in values.items()}
 
-    def _need(self) -> Any:
-        if self.result is None:
+    def _need(self) -> R:
+        result: R | None = self.result
+        if result is None:
             raise WorkbenchError("There is no result yet. Press Run, or call run().")
-        return self.result
+        return result
