@@ -209,7 +209,7 @@ def test_hostile_texts_models_and_columns_stay_text(bags):
     panel.model = '<script>alert("model")</script>'
     pages = [page.value for page in panel._tabs.children]
     ours = {"div", "p", "table", "thead", "tbody", "tr", "th", "td", "bdi", "details", "summary", "pre"}
-    for page in [*pages, panel._fields["facts"].value, panel._below.value, panel._status.value]:
+    for page in [*pages, panel._guide.value, panel._below.value, panel._status.value]:
         assert {tag for tag, _ in tags(page)} <= ours
     assert "&lt;img src=x" in pages[0]
 
@@ -219,13 +219,6 @@ def test_hostile_texts_models_and_columns_stay_text(bags):
 
 def test_every_control_sets_its_input_and_follows_it(bags):
     panel = EncodePanel("faq", model=bags)
-    controls = {
-        widget.description: widget
-        for band in panel.children[1:3]
-        for widget in band.children[:-1]
-        if hasattr(widget, "description")
-    }
-    controls |= {panel.children[2].children[-1].description: panel.children[2].children[-1]}
     for label, name, value in (
         ("Prompt before each text", "prompt", "query: "),
         ("Precision", "precision", "int8"),
@@ -234,16 +227,17 @@ def test_every_control_sets_its_input_and_follows_it(bags):
         ("Keep vectors in a file", "store", "x.db"),
         ("Column", "column", "question"),
     ):
-        control, before = controls[label], getattr(panel, name)
+        control, before = panel._fields[name], getattr(panel, name)
+        assert control.description == label
         control.value = value
         assert getattr(panel, name) == value
         setattr(panel, name, before)
         assert control.value == (before or control.value if name == "column" else before or type(value)())
-    controls["Data"].value = "paraphrases"
+    panel._fields["data"].value = "paraphrases"
     assert (panel.data, panel.column) == ("paraphrases", "text")
     panel.data = TEXTS
-    assert controls["Data"].value == ""
-    assert controls["Data"].options[0] == ("list, 6 rows", "")
+    assert panel._fields["data"].value == ""
+    assert panel._fields["data"].options[0] == ("list, 6 rows", "")
 
 
 def test_an_empty_panel_runs_its_example_on_one_click():

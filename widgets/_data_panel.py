@@ -82,15 +82,18 @@ class DataPanel(Panel[R]):
         data = inputs["data"]
         if data is None or isinstance(data, (str, list)):
             return data
-        used = dict.fromkeys(filter(None, (inputs[name] for name in self.columns)))
-        return str(data) if isinstance(data, Path) else json.loads(inputs["frame"][[*used]].to_json(orient="records"))
+        return str(data) if isinstance(data, Path) else json.loads(self._used(inputs).to_json(orient="records"))
+
+    def _used(self, inputs: dict[str, Any]) -> pd.DataFrame:
+        """The columns that are in use."""
+        frame: pd.DataFrame = inputs["frame"]
+        return frame[list(dict.fromkeys(filter(None, (inputs[name] for name in self.columns))))]
 
     def _data_code(self, inputs: dict[str, Any]) -> str:
         """Return Python that makes ``frame`` and ``texts``; it needs ``as_frame`` of this package."""
         data = self._plain_data(inputs)
-        if data is None:
-            return ""
-        return f"frame = as_frame({written(data)})\ntexts = frame[{inputs['column']!r}].fillna('').tolist()\n"
+        column = f"frame[{inputs['column']!r}].fillna('').tolist()"
+        return "" if data is None else f"frame = as_frame({written(data)})\ntexts = {column}\n"
 
     def _inputs(self) -> dict[str, Any]:
         own = super()._inputs()
@@ -182,7 +185,7 @@ class DataPanel(Panel[R]):
         with self._busy(job):
             try:
                 with listen(job.heard):
-                    path = report_of(inputs, out, self.columns, parameters)
+                    path = report_of(inputs, out, self._used(inputs), parameters)
             except OSError as error:
                 raise WorkbenchError(f"The report could not be written: {error}") from error
             job.check()
@@ -205,7 +208,7 @@ class DataPanel(Panel[R]):
 
     def _build(self) -> None:
         super()._build()
-        self.children[3].children += (self._written,)
+        self._buttons.children += (self._written,)
 
 
 def _set_options(own: Any) -> list[tuple[str, str]]:

@@ -23,15 +23,12 @@ if TYPE_CHECKING:
     from workbench.projection import Projection
 
 __all__ = [
-    "PARTS", "SHARED", "Exploration", "called", "cluster_rows", "cluster_settings", "gather", "is_vectors", "lay_out",
+    "SHARED", "Exploration", "called", "cluster_rows", "cluster_settings", "gather", "is_vectors", "lay_out",
     "may_learn",
 ]  # fmt: skip
 
 _Rows = npt.NDArray[np.int64]
 
-PARTS = (
-    "data", "rows", "texts", "model", "given", "cut", "vectors", "names", "judged", "nearest", "alike", "kept",
-)  # fmt: skip
 _JUDGED = 20_000  # rows whose nearest texts are looked for among all, in search of outliers and duplicates
 _NEAREST = 5
 SHARED = 10  # nearest texts that are compared before and after

@@ -1,5 +1,6 @@
 """Inputs of a panel, each declared once: what it takes, how it is called, and the control of the form that shows it."""
 
+import inspect
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from widgets._theme import cut
 from workbench.errors import WorkbenchError, choose
 from workbench.texts import as_texts, clean
 
-__all__ = ["Choice", "Column", "Model", "Texts", "controls", "lines"]
+__all__ = ["Choice", "Column", "Model", "Texts", "controls", "signature"]
 
 _WRITTEN = 2000  # lines that a text area shows
 
@@ -130,13 +131,19 @@ def controls(panel: Any) -> dict[str, widgets.Widget]:
             if isinstance(trait, Model):
                 called = f"Another {label.lower()}: its name or folder"
                 made[f"{name} by name"] = other = widgets.Text(description=called, continuous_update=False)
-                other.observe(lambda change, name=name: _name_model(panel, name, change["new"]), "value")
+                other.observe(
+                    lambda change, name=name: panel.pick(name, change["new"].strip() or getattr(panel, name)), "value"
+                )
     return made
 
 
-def lines(text: str) -> list[str]:
-    """Return the lines of a text that hold something."""
-    return [line.strip() for line in text.splitlines() if line.strip()]
+def signature(panel: Any) -> inspect.Signature:
+    """Return the signature of a class of panels: the arguments of its constructor, and its other inputs by name."""
+    first = list(inspect.signature(panel.__init__).parameters.values())[1:-1]
+    names = dict.fromkeys([*getattr(panel, "inputs", ()), "report"])
+    usual = {name: getattr(getattr(panel, name, None), "default_value", None) for name in names}
+    rest = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=usual[name]) for name in names]
+    return inspect.Signature([*first, *(one for one in rest if one.name not in [own.name for own in first])])
 
 
 def _control(panel: Any, trait: Any) -> widgets.Widget:
@@ -162,19 +169,13 @@ def _follow(panel: Any, trait: Any, control: Any) -> None:
     if not same(_read(trait, control.value), value):
         if isinstance(trait, Model) and value not in [known for _, known in control.options]:
             options = [*control.options, (model_name(value), value)]
-        shown = (
-            "\n".join(" ".join(text.splitlines()) for text in value[:_WRITTEN]) if isinstance(trait, Texts) else value
-        )
-        panel.fill(control, options, 0 if value is None else shown)
+        if isinstance(trait, Texts):
+            value = "\n".join(" ".join(text.splitlines()) for text in value[:_WRITTEN])
+        panel.fill(control, options, 0 if value is None else value)
 
 
 def _read(trait: Any, value: Any) -> Any:
     """What the value of a control stands for."""
     if isinstance(trait, Texts):
-        return lines(value)
+        return [line.strip() for line in value.splitlines() if line.strip()]
     return value or None if isinstance(trait, tr.Int) and trait.allow_none else value
-
-
-def _name_model(panel: Any, name: str, written: str) -> None:
-    if written.strip():
-        panel.pick(name, written.strip())

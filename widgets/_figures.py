@@ -12,7 +12,7 @@ from plotly.subplots import make_subplots
 from widgets._theme import DIVERGING, SEQUENTIAL, cut, headline, in_figure, ink_on, layout, wrap
 from workbench.errors import choose
 
-__all__ = ["SIMILARITIES", "cluster_order", "comparison_figure", "similarity_figure"]
+__all__ = ["SIMILARITIES", "cluster_order", "comparison_figure", "most_alike", "similarity_figure"]
 
 _Matrix = npt.NDArray[np.floating[Any]]
 _Order = npt.NDArray[np.intp]
@@ -158,6 +158,13 @@ def comparison_figure(
     return figure
 
 
+def most_alike(similarities: _Matrix, symmetric: bool) -> tuple[int, int]:
+    """Return row and column of the highest of (n, m) similarities; if ``symmetric``, of two different texts."""
+    apart = np.where(np.tri(len(similarities), dtype=bool), -np.inf, similarities) if symmetric else similarities
+    first, second = np.unravel_index(np.argmax(apart), np.shape(apart))
+    return int(first), int(second)
+
+
 def _names(texts: Sequence[str], order: _Order) -> list[str]:
     return [f"<b>{place + 1}</b>  {'<br>'.join(map(in_figure, wrap(texts[place])))}" for place in order]
 
@@ -165,12 +172,11 @@ def _names(texts: Sequence[str], order: _Order) -> list[str]:
 def _finding(texts: Sequence[str], documents: Sequence[str] | None, similarities: _Matrix, digits: int) -> str:
     """The title: which two texts are most alike."""
     symmetric = documents is None
-    apart = np.where(np.tri(len(texts), dtype=bool), -np.inf, similarities) if symmetric else np.asarray(similarities)
-    first, second = (int(place) for place in np.unravel_index(np.argmax(apart), apart.shape))
+    first, second = most_alike(similarities, symmetric)
     other = (texts if documents is None else documents)[second]
     pair = " and ".join(f"“\u2068{in_figure(cut(text, 36))}\u2069”" for text in (texts[first], other))
     which = f"Texts {first + 1} and {second + 1}" if symmetric else f"Text {first + 1} and document {second + 1}"
-    finding = f"{which} are most alike, at {_number(apart[first, second], digits)}"
+    finding = f"{which} are most alike, at {_number(similarities[first, second], digits)}"
     return headline(finding, pair)
 
 

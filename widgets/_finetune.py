@@ -11,6 +11,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from widgets._curves import explained, main_metric
+from widgets._data_panel import written
 from widgets._finetune_figure import finetune_figure
 from widgets._models import model_name
 from widgets._theme import count
@@ -157,7 +158,6 @@ def finetune(inputs: _Inputs, model: Any, callback: Any, folder: str) -> Finetun
 def code(inputs: _Inputs, data: Any) -> str:
     """Return Python that trains the same model on ``data``, written as a literal."""
     loss, (texts, label) = chosen_loss(inputs), _columns(inputs)
-    given = "".join(f"    {row!r},\n" for row in data) if isinstance(data, list) else ""
     rate = inputs["learning_rate"] or "usual_learning_rate(model)"
     options = [f"    {name}={value!r}," for name, value in _settings(inputs, loss).items()]
     mined = f"num_negatives={inputs['negatives']}, relative_margin={_MARGIN}, verbose=False"
@@ -168,7 +168,7 @@ from workbench.losses import {loss}
 from workbench.mining import mine_hard_negatives
 from workbench.training import hold_out, pick_columns, suggest_evaluator, usual_learning_rate
 
-frame = as_frame({f"[{chr(10)}{given}]" if given else repr(data)})
+frame = as_frame({written(data)})
 train, held_out = hold_out(pick_columns(frame, {texts!r}, {label!r}), {inputs["held_out"]}, seed={inputs["seed"]})
 model = SentenceTransformer({model_name(inputs["model"])!r})
 rows = {f"mine_hard_negatives(train, model, {mined})" if inputs["negatives"] else "train"}

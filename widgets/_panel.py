@@ -1,6 +1,5 @@
 """The contract of every panel: inputs, a run that can be cancelled, and a result with figure, table, code and facts."""
 
-import inspect
 import os
 import threading
 import time
@@ -16,7 +15,7 @@ import traitlets as tr
 
 from widgets._clicks import Echo
 from widgets._data import same
-from widgets._fields import controls
+from widgets._fields import controls, signature
 from widgets._job import Job, error_line
 from widgets._parts import draw, each, pages, styled
 from widgets._theme import CSS, count, duration, in_html
@@ -76,12 +75,7 @@ class Panel(widgets.VBox, Generic[R]):
     def __init_subclass__(cls, **options: Any) -> None:
         """Name all inputs in the signature, for help and for the completion of names."""
         super().__init_subclass__(**options)
-        first = list(inspect.signature(cls.__init__).parameters.values())[1:-1]
-        names = dict.fromkeys([*getattr(cls, "inputs", ()), "report"])
-        rest = [name for name in names if name not in [one.name for one in first]]
-        usual = {name: getattr(getattr(cls, name, None), "default_value", None) for name in rest}
-        keywords = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=usual[name]) for name in rest]
-        cls.__signature__ = inspect.Signature([*first, *keywords])
+        cls.__signature__ = signature(cls)
 
     def __init__(self, *, report: bool | None = None, **inputs: Any) -> None:
         super().__init__()
@@ -318,6 +312,7 @@ class Panel(widgets.VBox, Generic[R]):
         self._cancel = widgets.Button(description="Cancel", disabled=True, tooltip="Stop; the last result stays")
         self._bar = widgets.FloatProgress(max=1.0, layout={"width": "150px", "display": "none"})
         self._note, self._below, self._status = widgets.HTML(), widgets.HTML(), styled(widgets.HTML(), "wb-status")
+        self._guide = widgets.HTML()  # what there is to say of the inputs
         self._echo = Echo(self._start)
         self._run.on_click(self._on_run)
         self._cancel.on_click(lambda button: self.cancel())
@@ -334,8 +329,9 @@ class Panel(widgets.VBox, Generic[R]):
         self._card = styled(widgets.VBox([empty]), "wb-result")
         head = f"<div class='wb-title'>{in_html(self.title)}</div><p class='wb-purpose'>{in_html(self.purpose)}</p>"
         form = styled(widgets.HBox([*shown, more] if folded else shown), "wb-form")
-        actions = styled(widgets.HBox([self._run, self._cancel, *self._actions(), self._bar, self._note]), "wb-actions")
-        styled(self, "wb-panel").children = [widgets.HTML(CSS + head), form, rest, actions, self._status, self._card]
+        self._buttons = widgets.HBox([self._run, self._cancel, *self._actions(), self._bar, self._note])
+        below = [self._guide, styled(self._buttons, "wb-actions"), self._status, self._card]
+        styled(self, "wb-panel").children = [widgets.HTML(CSS + head), form, rest, *below]
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         """Show the panel; in report mode its figure and its table instead, which print and need no kernel."""

@@ -140,7 +140,7 @@ class EncodePanel(DataPanel[_Encoded]):
     purpose = "Turn your texts into vectors, and see at once whether these are as they should be."
     first_step = "Pick a bundled set above, or upload a table, and press Run."
     inputs = ("data", "column", "model", "prompt", "precision", "truncate_dim", "normalize", "store")
-    form = ("data", "upload", "column", "model", "prompt", "precision", "truncate_dim", "facts")
+    form = ("data", "column", "upload", "model", "prompt", "precision", "truncate_dim")
     example = {"data": "faq", "column": "question"}  # noqa: RUF012 - the base class declares it as a class variable
 
     model = Model("starter", everywhere=True).tag(label="Model")
@@ -198,15 +198,12 @@ class EncodePanel(DataPanel[_Encoded]):
 
     @tr.observe("model")
     def _tell_model(self, change: Any) -> None:
-        self._fields["facts"].value = f"<p class='wb-note'>{in_html(model_facts(self.model))}</p>"
+        self._guide.value = f"<p class='wb-note'>{in_html(model_facts(self.model))}</p>"
         self._fields["prompt"].options = tuple(model_prompts(self.model).values())
 
     def _build(self) -> None:
         super()._build()
         self._tell_model(None)
-
-    def _controls(self) -> dict[str, Any]:
-        return {**super()._controls(), "facts": widgets.HTML(layout={"flex": "1 1 100%"})}
 
     def _actions(self) -> list[widgets.Widget]:
         self._guess = widgets.Button(description="Estimate", tooltip="Encode for a second, and tell what all will take")

@@ -9,7 +9,7 @@ import pandas as pd
 import traitlets as tr
 
 from widgets._data import same
-from widgets._exploration import PARTS, Exploration, cluster_rows, gather, lay_out, may_learn
+from widgets._exploration import Exploration, cluster_rows, gather, lay_out, may_learn
 from widgets._explorer_code import explorer_code
 from widgets._explorer_form import ExplorerForm
 from widgets._live_map import LiveMap, Widener
@@ -230,7 +230,7 @@ class ExplorerPanel(ExplorerForm):
 
         models = [inputs["after"], *[inputs["model"]] * (inputs["embeddings"] is None)]
         source = kept(*_SOURCE) and not any(may_learn(model) for model in models)
-        parts = {name: getattr(old, name) for name in PARTS} if source else gather(inputs)
+        parts = vars(old) if source else gather(inputs)
         way, knobs, seed = inputs["clustering"], inputs["clustering_settings"], inputs["seed"]
         same_clusters = source and kept("clustering", "clustering_settings")
         clusters = old.clusters if same_clusters else cluster_rows(parts["vectors"][0], way, seed, knobs)
@@ -238,10 +238,8 @@ class ExplorerPanel(ExplorerForm):
         same_map = source and kept("projection", "projection_settings", "linked")
         maps = old.maps if same_map else lay_out(parts["vectors"], parts["names"], method, seed, linked, settings)
         topics = old.topics if same_clusters else Groups.topics(clusters, parts["texts"])
-        result = Exploration(
-            **parts, maps=maps, linked=linked, clusters=clusters, topics=topics, groups=topics, seed=seed
-        )
-        return self._again(result, inputs)
+        made = {"maps": maps, "linked": linked, "clusters": clusters, "topics": topics, "groups": topics, "seed": seed}
+        return self._again(Exploration(**parts | made), inputs)
 
     def _again(self, result: Exploration, inputs: dict[str, Any]) -> Exploration:
         colour = inputs["colour"]
@@ -249,7 +247,7 @@ class ExplorerPanel(ExplorerForm):
         return replace(result, groups=groups)
 
     def _code(self, inputs: dict[str, Any]) -> str:
-        return explorer_code(inputs)
+        return explorer_code(inputs, self._plain_data(inputs))
 
 
 Explorer = ExplorerPanel

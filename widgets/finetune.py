@@ -214,7 +214,7 @@ class FinetunePanel(DataPanel[steps.Finetuned]):
     def _controls(self) -> dict[str, Any]:
         fields = super()._controls()
         fields["column"].description = "First text"
-        self._guide, self._plot = widgets.HTML(), styled(widgets.Output(), "wb-figure")
+        self._plot = styled(widgets.Output(), "wb-figure")
         look = widgets.Button(description="Preview", tooltip="See the rows, mine negatives, estimate the time")
         look.on_click(self._on_preview)
         where = widgets.Text(description="Folder, or organization/name on the hub", value="my-model")
@@ -228,11 +228,6 @@ class FinetunePanel(DataPanel[steps.Finetuned]):
         self._hold = widgets.ToggleButton(description="Pause", tooltip="Wait after this step", disabled=True)
         self._hold.observe(lambda change: self._on_hold(), "value")
         return [self._hold, *super()._actions()]
-
-    def _build(self) -> None:
-        super()._build()
-        *above, actions, status, card = super().children
-        self.children = [*above, self._guide, actions, status, card]
 
     def _on_hold(self) -> None:
         self._hold.description = "Continue" if self._hold.value else "Pause"

@@ -185,12 +185,12 @@ class HeatmapPanel(DataPanel[Comparison]):
         limit = getattr(model, "max_seq_length", None)
         cut = 0 if limit is None else int((model.token_counts(texts + documents) > limit).sum())
         blank = len(inputs["texts"]) + len(inputs["documents"]) - len(texts) - len(documents)
-        about = (model_name(inputs["model"]), blank, cut, *_view(inputs))
-        return _finite(Comparison(texts, documents or None, embeddings, others, *about))
+        view = {name: inputs[name] for name in self.live}
+        about = (model_name(inputs["model"]), blank, cut)
+        return _finite(Comparison(texts, documents or None, embeddings, others, *about, **view))
 
     def _again(self, result: Comparison, inputs: dict[str, Any]) -> Comparison:
-        choice, arrangement, threshold = _view(inputs)
-        return _finite(replace(result, choice=choice, arrangement=arrangement, threshold=threshold))
+        return _finite(replace(result, **{name: inputs[name] for name in self.live}))
 
     def _reported(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """A table of the texts; where there are documents too, with a column that says of which list a text is."""
@@ -200,9 +200,9 @@ class HeatmapPanel(DataPanel[Comparison]):
 
     def _code(self, inputs: dict[str, Any]) -> str:
         texts, documents = (_written(inputs[name]) for name in ("texts", "documents"))
-        (choice, arrangement, threshold), name = _view(inputs), model_name(inputs["model"])
-        sort, every = arrangement == "by cluster", choice == ALL
-        function = "cosine" if every else choice
+        name, threshold = model_name(inputs["model"]), inputs["threshold"]
+        sort, every = inputs["order"] == "by cluster", inputs["similarity"] == ALL
+        function = "cosine" if every else inputs["similarity"]
         rows, columns = ("rows", "columns") if sort else ("None", "None")
         encode = ["embeddings = others = model.encode(texts)"]
         order = ["rows = columns = cluster_order(similarities)"] * sort
@@ -234,10 +234,6 @@ class HeatmapPanel(DataPanel[Comparison]):
                 "",
             ]
         )
-
-
-def _view(inputs: dict[str, Any]) -> tuple[str, str, float | None]:
-    return inputs["similarity"], inputs["order"], inputs["threshold"]
 
 
 def _finite(result: Comparison) -> Comparison:
