@@ -518,7 +518,7 @@ def test_a_report_shows_the_figure_and_the_table(panel, monkeypatch):
 def test_the_example_trains_on_bundled_data():
     panel = FinetunePanel()
     assert panel.state == "empty"
-    panel._on_example(None)
+    panel._on_example()
     wait_until(lambda: panel.state != "running")
     assert panel.state == "done"
     assert (panel.data, panel.column, panel.label) == ("support_messages", "message", "intent")

@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,6 +16,7 @@ from widgets._fields import Column, Model
 from widgets._job import Job
 from widgets._models import model_name
 from widgets._panel import Panel, R
+from widgets._parts import button
 from widgets._reports import link, report_of
 from widgets._theme import count
 from workbench.errors import WorkbenchError, choose
@@ -82,12 +84,13 @@ class DataPanel(Panel[R]):
         data = inputs["data"]
         if data is None or isinstance(data, (str, list)):
             return data
-        return str(data) if isinstance(data, Path) else json.loads(self._used(inputs).to_json(orient="records"))
+        if isinstance(data, Path):
+            return str(data)
+        return json.loads(inputs["frame"][self._used(inputs)].to_json(orient="records"))
 
-    def _used(self, inputs: dict[str, Any]) -> pd.DataFrame:
+    def _used(self, inputs: dict[str, Any]) -> list[str]:
         """The columns that are in use."""
-        frame: pd.DataFrame = inputs["frame"]
-        return frame[list(dict.fromkeys(filter(None, (inputs[name] for name in self.columns))))]
+        return list(dict.fromkeys(filter(None, (inputs[name] for name in self.columns))))
 
     def _data_code(self, inputs: dict[str, Any]) -> str:
         """Return Python that makes ``frame`` and ``texts``; it needs ``as_frame`` of this package."""
@@ -202,9 +205,8 @@ class DataPanel(Panel[R]):
 
     def _actions(self) -> list[widgets.Widget]:
         self._written = widgets.Output()
-        button = widgets.Button(description="Report", tooltip="Write a page on these texts that opens offline")
-        button.on_click(lambda _: self._in_background(self.write_report))
-        return [button] if self.reports else []
+        write = partial(self._in_background, self.write_report)
+        return [button("Report", "Write a page on these texts that opens offline", write)] if self.reports else []
 
     def _build(self) -> None:
         super()._build()

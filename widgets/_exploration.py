@@ -13,7 +13,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from widgets._map_figure import Groups, map_figure
-from widgets._models import load_model, model_name
+from widgets._models import load_model, model_name, vectors_of
 from widgets._theme import count
 from workbench.errors import TruncationWarning, WorkbenchError
 from workbench.progress import track
@@ -114,15 +114,11 @@ class Exploration:
                     f"The vectors that were given are not those of {model_name(self.model)}: "
                     "to search, name the model that made them."
                 )
-        encode = getattr(model, "encode_query", model.encode)
-        return self._near(np.asarray(encode([query]), np.float32), k)
+        return self._near(vectors_of(model, [query], "encode_query"), k)
 
     def outliers(self, k: int = 20) -> pd.DataFrame:
         """Return the k texts least like their 5 nearest: ``row``, ``similarity`` (the mean cosine), ``text``."""
-        scores = np.where(self.nearest < 0, np.nan, self.alike)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # a text without any other
-            means = np.nanmean(scores, axis=1)
+        means = pd.DataFrame(np.where(self.nearest < 0, np.nan, self.alike)).mean(axis=1).to_numpy()
         return self._listed(self.judged[order := np.argsort(means, kind="stable")[:k]], means[order])
 
     def duplicates(self, threshold: float = 0.95) -> pd.DataFrame:

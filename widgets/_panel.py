@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import ipywidgets as widgets
 import pandas as pd
@@ -17,33 +17,14 @@ from widgets._clicks import Echo
 from widgets._data import same
 from widgets._fields import controls, signature
 from widgets._job import Job, error_line
-from widgets._parts import draw, each, pages, styled
+from widgets._parts import Result, button, draw, each, pages, styled
 from widgets._theme import CSS, count, duration, in_html
 from workbench.errors import Cancelled, WorkbenchError
 from workbench.progress import Bar, listen
 
-__all__ = ["Panel", "R", "Result"]
+__all__ = ["Panel", "R"]
 
 _STALE = "<div class='wb-stale'>An input has changed since this result was made. Press Run to renew it.</div>"
-
-
-class Result(Protocol):
-    """What a run makes: data, and the views of it that a panel shows."""
-
-    def plain(self) -> Any:
-        """Return what ``run`` returns: arrays, numbers and texts."""
-
-    def figure(self) -> go.Figure:
-        """Return a plain figure, whose title says the finding."""
-
-    def frame(self) -> pd.DataFrame:
-        """Return the figure's twin, a table."""
-
-    def caption(self) -> str:
-        """Return how to read the figure, and what it cannot show."""
-
-    def facts(self) -> dict[str, object]:
-        """Return the "Model" if there is one, what was shown of how much, and what else a reader may doubt."""
 
 
 R = TypeVar("R", bound=Result)
@@ -233,7 +214,7 @@ class Panel(widgets.VBox, Generic[R]):
             self._show(job, result)
         return result
 
-    def _on_run(self, button: widgets.Button) -> None:
+    def _on_run(self) -> None:
         self._echo.act(each(self))
 
     def _start(self) -> None:
@@ -248,10 +229,10 @@ class Panel(widgets.VBox, Generic[R]):
         with suppress(Exception):  # the panel has shown it; behind a button there is nobody else to tell
             work(*arguments)
 
-    def _on_example(self, button: widgets.Button) -> None:
+    def _on_example(self) -> None:
         for name, value in self.example.items():
             setattr(self, name, value)
-        self._on_run(button)
+        self._on_run()
 
     def _end(self, job: Job, error: BaseException | None) -> None:
         self._job = None
@@ -308,20 +289,17 @@ class Panel(widgets.VBox, Generic[R]):
         self._fields = self._controls()
         shown = [self._fields[name] for name in self.form]
         folded = [control for name, control in self._fields.items() if name not in self.form]
-        self._run = widgets.Button(description="Run", button_style="primary", tooltip="Make the result of these inputs")
-        self._cancel = widgets.Button(description="Cancel", disabled=True, tooltip="Stop; the last result stays")
+        self._run = button("Run", "Make the result of these inputs", self._on_run, button_style="primary")
+        self._cancel = button("Cancel", "Stop; the last result stays", self.cancel, disabled=True)
         self._bar = widgets.FloatProgress(max=1.0, layout={"width": "150px", "display": "none"})
         self._note, self._below, self._status = widgets.HTML(), widgets.HTML(), styled(widgets.HTML(), "wb-status")
         self._guide = widgets.HTML()  # what there is to say of the inputs
         self._echo = Echo(self._start)
-        self._run.on_click(self._on_run)
-        self._cancel.on_click(lambda button: self.cancel())
         more = widgets.ToggleButton(tooltip="Further inputs", layout={"width": "88px"})
         rest = styled(widgets.HBox(folded), "wb-form")
         tr.dlink((more, "value"), (more, "description"), lambda down: "▾ More" if down else "▸ More")
         tr.dlink((more, "value"), (rest.layout, "display"), lambda down: "" if down else "none")
-        start = widgets.Button(description="Try the example")
-        start.on_click(self._on_example)
+        start = button("Try the example", "Run on data that came along", self._on_example)
         empty = styled(widgets.VBox([widgets.HTML(f"<p>{in_html(self.first_step)}</p>"), start]), "wb-empty")
         self._plots = [styled(widgets.Output(), "wb-figure")]
         tabs = [widgets.HTML(), widgets.HTML(), widgets.HTML()]

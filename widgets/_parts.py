@@ -1,7 +1,7 @@
-"""Small parts that a panel is built of: styled widgets, a figure in an output, and the pages of its tabs."""
+"""Small parts that a panel is built of: what a result is, its figure and the pages of its tabs, styled widgets."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 import ipywidgets as widgets
 import pandas as pd
@@ -9,13 +9,39 @@ import plotly.graph_objects as go
 
 from widgets._theme import CSS, count, facts, in_html, table
 
-__all__ = ["draw", "each", "facts_html", "frame_html", "pages", "rows_html", "styled"]
+__all__ = ["Result", "button", "draw", "each", "facts_html", "frame_html", "pages", "rows_html", "styled"]
+
+
+class Result(Protocol):
+    """What a run makes: data, and the views of it that a panel shows."""
+
+    def plain(self) -> Any:
+        """Return what ``run`` returns: arrays, numbers and texts."""
+
+    def figure(self) -> go.Figure:
+        """Return a plain figure, whose title says the finding."""
+
+    def frame(self) -> pd.DataFrame:
+        """Return the figure's twin, a table."""
+
+    def caption(self) -> str:
+        """Return how to read the figure, and what it cannot show."""
+
+    def facts(self) -> dict[str, object]:
+        """Return the "Model" if there is one, what was shown of how much, and what else a reader may doubt."""
 
 
 def styled(widget: widgets.DOMWidget, style: str) -> Any:
     """Return the widget with a class of ``panel.css``."""
     widget.add_class(style)
     return widget
+
+
+def button(description: str, tooltip: str, act: Callable[[], Any], **options: Any) -> widgets.Button:
+    """Return a button that does something when it is pressed."""
+    made = widgets.Button(description=description, tooltip=tooltip, **options)
+    made.on_click(lambda _: act())
+    return made
 
 
 def each(widget: widgets.Widget) -> Iterator[widgets.Widget]:
@@ -34,7 +60,7 @@ def draw(plot: widgets.Output, figure: go.Figure) -> widgets.Output:
     return plot
 
 
-def pages(result: Any, code: str, limit: int = 20) -> tuple[str, str, str]:
+def pages(result: Result, code: str, limit: int = 20) -> tuple[str, str, str]:
     """Return the pages Table, Code and Facts of a result as HTML; the table has ``limit`` rows at most."""
     import workbench
 

@@ -1,11 +1,11 @@
 """A report on the data of a panel: what it is written of, where it goes, and the link to it."""
 
+import itertools
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import ipywidgets as widgets
-import pandas as pd
 
 from widgets._data import bundled_sets
 from widgets._theme import count, cut, in_html
@@ -14,7 +14,7 @@ from workbench.errors import WorkbenchError
 __all__ = ["link", "report_of"]
 
 
-def report_of(inputs: dict[str, Any], out: str | Path, used: pd.DataFrame, parameters: dict[str, Any]) -> Path:
+def report_of(inputs: dict[str, Any], out: str | Path, used: list[str], parameters: dict[str, Any]) -> Path:
     """Write a report of a run's inputs and return its path.
 
     Args:
@@ -42,7 +42,7 @@ def report_of(inputs: dict[str, Any], out: str | Path, used: pd.DataFrame, param
     if not (isinstance(data, Path) or (isinstance(data, str) and (data in bundled_sets() or Path(data).is_file()))):
         made, parameters = path.with_suffix(".jsonl"), {"title": _title(inputs), **parameters}
         made.parent.mkdir(parents=True, exist_ok=True)
-        used.to_json(made, orient="records", lines=True, force_ascii=False)
+        inputs["frame"][used].to_json(made, orient="records", lines=True, force_ascii=False)
     try:
         report = write_report(made or data, path, text=inputs["column"], models=[model], **parameters)
     except BaseException:
@@ -71,7 +71,5 @@ def _title(inputs: dict[str, Any]) -> str:
 
 def _fresh() -> Path:
     """A file that is not there yet."""
-    number, path = 1, Path("report.html")
-    while path.exists():
-        number, path = number + 1, Path(f"report_{number + 1}.html")
-    return path
+    names = itertools.chain(["report.html"], (f"report_{number}.html" for number in itertools.count(2)))
+    return next(path for path in map(Path, names) if not path.exists())

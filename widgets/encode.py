@@ -3,6 +3,7 @@
 import time
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import ipywidgets as widgets
@@ -16,6 +17,7 @@ from widgets._data_panel import DataPanel
 from widgets._encode_figure import random_cosines, vectors_figure
 from widgets._fields import Choice, Model
 from widgets._models import load_model, model_facts, model_name, model_prompts
+from widgets._parts import button
 from widgets._theme import count, duration, in_html
 from workbench.errors import TruncationWarning, WorkbenchError
 from workbench.progress import listen
@@ -206,8 +208,8 @@ class EncodePanel(DataPanel[_Encoded]):
         self._tell_model(None)
 
     def _actions(self) -> list[widgets.Widget]:
-        self._guess = widgets.Button(description="Estimate", tooltip="Encode for a second, and tell what all will take")
-        self._guess.on_click(lambda button: self._in_background(self.estimate))
+        guess = partial(self._in_background, self.estimate)
+        self._guess = button("Estimate", "Encode for a second, and tell what all will take", guess)
         return [self._guess, *super()._actions()]
 
     # The run.

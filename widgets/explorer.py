@@ -14,7 +14,7 @@ from widgets._explorer_code import explorer_code
 from widgets._explorer_form import ExplorerForm
 from widgets._live_map import LiveMap, Widener
 from widgets._map_figure import Groups
-from widgets._parts import rows_html, styled
+from widgets._parts import button, rows_html, styled
 from widgets._theme import count, cut, in_html
 from workbench.errors import WorkbenchError
 
@@ -122,13 +122,12 @@ class ExplorerPanel(ExplorerForm):
             description="Search", placeholder="words, then Enter", continuous_update=False, tooltip="Rings the nearest"
         )
         self._picker = widgets.Dropdown(description="Select", options=[("a group …", _NO_GROUP)])
-        clear = widgets.Button(description="Clear", tooltip="Select nothing, and take the rings away")
+        clear = button("Clear", "Select nothing, and take the rings away", self._on_clear)
         self._lists = styled(widgets.ToggleButtons(options=_LISTS), "wb-lists")
         self._list = styled(widgets.HTML(), "wb-list")
         self._search.observe(lambda change: self._on_search(change["new"]), "value")
         self._picker.observe(lambda change: self._on_pick(change["new"]), "value")
         self._lists.observe(lambda change: self._write_list(), "value")
-        clear.on_click(lambda button: self._on_clear())
         self._tools = styled(widgets.HBox([self._search, self._picker, clear]), "wb-form")
         return super()._controls()
 

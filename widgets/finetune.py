@@ -20,7 +20,7 @@ from widgets._fields import Choice, Column, Model
 from widgets._finetune_figure import HEIGHT
 from widgets._job import Job
 from widgets._models import load_model
-from widgets._parts import draw, styled
+from widgets._parts import button, draw, styled
 from widgets._theme import count, duration, in_html, table
 from workbench import losses
 from workbench.errors import WorkbenchError
@@ -197,11 +197,11 @@ class FinetunePanel(DataPanel[steps.Finetuned]):
         seen = table(list(rows.columns), rows.head(3).to_numpy().tolist(), note)
         self._guide.value = f"{table(['loss that fits', 'why'], lines)}<p class='wb-note'>What it will see:</p>{seen}"
 
-    def _on_preview(self, button: widgets.Button) -> None:
-        button.disabled = True
-        self._in_background(self._look, button)
+    def _on_preview(self) -> None:
+        self._fields["preview"].disabled = True
+        self._in_background(self._look)
 
-    def _look(self, button: widgets.Button) -> None:
+    def _look(self) -> None:
         try:
             with self.refusing():
                 found, rows = self.suggestions(), self.preview()
@@ -209,19 +209,17 @@ class FinetunePanel(DataPanel[steps.Finetuned]):
                 said = f"{count(self._amount(self._inputs())[0])} steps, about {duration(self.estimate())}."
                 self._say(found, rows, said)
         finally:
-            button.disabled = False
+            self._fields["preview"].disabled = False
 
     def _controls(self) -> dict[str, Any]:
         fields = super()._controls()
         fields["column"].description = "First text"
         self._plot = styled(widgets.Output(), "wb-figure")
-        look = widgets.Button(description="Preview", tooltip="See the rows, mine negatives, estimate the time")
-        look.on_click(self._on_preview)
+        look = button("Preview", "See the rows, mine negatives, estimate the time", self._on_preview)
         where = widgets.Text(description="Folder, or organization/name on the hub", value="my-model")
-        keepers = [widgets.Button(description="Save"), widgets.Button(description="Push to the hub")]
-        for button, keep in zip(keepers, (self.save, self.push), strict=True):
-            button.on_click(lambda button, keep=keep: self._on_keep(keep, where.value.strip()))
-        self._keep = styled(widgets.HBox([where, *keepers]), "wb-form")
+        save = button("Save", "Write the model to a folder", lambda: self._on_keep(self.save, where.value.strip()))
+        push = button("Push to the hub", "Upload it", lambda: self._on_keep(self.push, where.value.strip()))
+        self._keep = styled(widgets.HBox([where, save, push]), "wb-form")
         return {**fields, "preview": look}
 
     def _actions(self) -> list[widgets.Widget]:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import ipywidgets as widgets
@@ -14,6 +15,7 @@ from widgets._data_panel import DataPanel
 from widgets._fields import Choice, Column, Model
 from widgets._mining_figure import mining_figure, taken_at
 from widgets._models import load_model, model_name
+from widgets._parts import button
 from widgets._theme import count
 from workbench.errors import WorkbenchError
 
@@ -143,8 +145,9 @@ class MiningPanel(DataPanel[_Mined]):
                 slider.value = value
 
     def _actions(self) -> list[widgets.Widget]:
-        best = widgets.Button(description="Best line", tooltip="The threshold of the best F1, or a usual one")
-        best.on_click(lambda button: self.pick("threshold", None))
+        best = button(
+            "Best line", "The threshold of the best F1, or a usual one", partial(self.pick, "threshold", None)
+        )
         return [best, *super()._actions()]
 
     def _controls(self) -> dict[str, Any]:

@@ -127,9 +127,8 @@ class SearchPanel(DataPanel[Found]):
 
     @tr.observe("queries", "judgements")
     def _offer_queries(self, change: Any) -> None:
-        self._fields["query"].options = [cut(query, 200) for query in dict.fromkeys([*self.queries, *self.judgements])][
-            :200
-        ]
+        offered = list(dict.fromkeys([*self.queries, *self.judgements]))[:200]
+        self._fields["query"].options = [cut(query, 200) for query in offered]
 
     def _controls(self) -> dict[str, Any]:
         judged = widgets.Text(description="Judgements: a file or a bundled set", continuous_update=False)
