@@ -3,7 +3,6 @@
 import io
 import json
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -205,8 +204,8 @@ class DataPanel(Panel[R]):
 
     def _actions(self) -> list[widgets.Widget]:
         self._written = widgets.Output()
-        write = partial(self._in_background, self.write_report)
-        return [button("Report", "Write a page on these texts that opens offline", write)] if self.reports else []
+        say = "Write a page on these texts that opens offline"
+        return [button("Report", say, lambda: self._in_background(self.write_report))] if self.reports else []
 
     def _build(self) -> None:
         super()._build()

@@ -3,7 +3,6 @@
 import time
 import warnings
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import ipywidgets as widgets
@@ -208,8 +207,8 @@ class EncodePanel(DataPanel[_Encoded]):
         self._tell_model(None)
 
     def _actions(self) -> list[widgets.Widget]:
-        guess = partial(self._in_background, self.estimate)
-        self._guess = button("Estimate", "Encode for a second, and tell what all will take", guess)
+        say = "Encode for a second, and tell what all will take"
+        self._guess = button("Estimate", say, lambda: self._in_background(self.estimate))
         return [self._guess, *super()._actions()]
 
     # The run.
