@@ -233,6 +233,7 @@ def test_every_control_sets_its_input_and_follows_it(bags):
         assert getattr(panel, name) == value
         setattr(panel, name, before)
         assert control.value == (before or control.value if name == "column" else before or type(value)())
+    assert panel._fields["precision"].options[:2] == (("float32", "float32"), ("int8", "int8"))
     panel._fields["data"].value = "paraphrases"
     assert (panel.data, panel.column) == ("paraphrases", "text")
     panel.data = TEXTS

@@ -129,7 +129,7 @@ def controls(panel: Any) -> dict[str, widgets.Widget]:
         if label := trait.metadata.get("label"):
             made[name] = _control(panel, trait)
             if isinstance(trait, Model):
-                called = f"Another {label.lower()}: its name or folder"
+                called = f"{label}: another name or folder"
                 made[f"{name} by name"] = other = widgets.Text(description=called, continuous_update=False)
                 other.observe(
                     lambda change, name=name: panel.pick(name, change["new"].strip() or getattr(panel, name)), "value"

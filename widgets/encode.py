@@ -141,12 +141,12 @@ class EncodePanel(DataPanel[_Encoded]):
     purpose = "Turn your texts into vectors, and see at once whether these are as they should be."
     first_step = "Pick a bundled set above, or upload a table, and press Run."
     inputs = ("data", "column", "model", "prompt", "precision", "truncate_dim", "normalize", "store")
-    form = ("data", "column", "upload", "model", "prompt", "precision", "truncate_dim")
+    form = ("data", "column", "model", "upload", "prompt", "precision", "truncate_dim")
     example = {"data": "faq", "column": "question"}  # noqa: RUF012 - the base class declares it as a class variable
 
     model = Model("starter", everywhere=True).tag(label="Model")
     prompt = tr.Unicode("").tag(label="Prompt before each text", kind=widgets.Combobox)
-    precision = Choice("float32", PRECISIONS).tag(label="Precision")
+    precision = Choice("float32", list(PRECISIONS)).tag(label="Precision")
     truncate_dim = tr.Int(None, allow_none=True).tag(
         label="Dimensions (0: all)", kind=widgets.BoundedIntText, min=0, max=2**20
     )
