@@ -16,7 +16,7 @@ HOSTILE = [
 CELL = """
 import threading, time
 from widgets import EncodePanel
-from widgets._pickers import load_model
+from widgets._models import load_model
 
 class Held:
     "The starter, which waits in the middle of its work until it is let go."
@@ -50,6 +50,7 @@ def test_a_table_is_uploaded_encoded_and_looked_at(lab):
         chooser.value.set_files({"name": "rows.jsonl", "mimeType": "application/jsonl", "buffer": rows.encode()})
         expect(panel.get_by_label("Column")).to_have_value("words")
         expect(panel).to_contain_text("6 texts")
+        assert panel.locator(".wb-form").first.bounding_box()["height"] < 150, "the form has two rows"
         panel.get_by_role("button", name="Estimate").click()
         expect(panel.locator(".wb-status")).to_contain_text("6 texts will take")
         panel.get_by_role("button", name="Run").click()

@@ -75,6 +75,7 @@ def test_a_lasso_holds_its_rows_and_a_search_rings_the_nearest(lab):
             assert panel.get_by_label(menu, exact=True).evaluate(EXCESS) <= 0, "a long name is not cut"
         panel.evaluate("card => card.scrollIntoView()")
         page.wait_for_function(f"() => ({PLACE})().full > 800")  # the map has taken the width of the card
+        assert panel.locator(".wb-list").bounding_box()["height"] < 40, "a list of nothing takes no room"
         place = page.evaluate(PLACE)
         assert "scattergl" in place["traces"]
         drawn = colours(page, place)

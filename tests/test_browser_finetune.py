@@ -10,7 +10,7 @@ CELL = """
 import threading, time
 import pandas as pd
 from widgets import FinetunePanel, as_frame
-from widgets._pickers import load_model
+from widgets._models import load_model
 from workbench import SentenceTransformer
 
 class Slow(SentenceTransformer):

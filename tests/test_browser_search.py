@@ -99,9 +99,8 @@ def test_a_line_is_moved_and_a_recall_is_asked_for(lab):
         now = mining.locator(".widget-readout").text_content()
         expect(title).to_contain_text(f"score {now} or more")  # all five have come
         expect(mining.locator(".wb-status")).to_contain_text("Done")
-        taken = ask(
-            page, "print(mining.reading['pairs'], len(mining.to_frame()), mining.threshold == mining._slider.value)"
-        )
+        same = "mining.threshold == mining._fields['threshold'].value"
+        taken = ask(page, f"print(mining.reading['pairs'], len(mining.to_frame()), {same})")
         count, rows, same = taken.split()
         assert (count, same) == (rows, "True")
         expect(title).to_contain_text(re.compile(rf"^{count} of"))

@@ -13,7 +13,7 @@ from tests.test_panel import HOSTILE, Bags, press, tags
 from widgets import EncodePanel, as_frame
 from widgets._data import bundled_sets
 from widgets._encode_figure import random_cosines, vectors_figure
-from widgets._pickers import ModelPicker, known_models, load_model, load_reranker, model_facts, model_prompts
+from widgets._models import known_models, load_model, load_reranker, model_facts, model_prompts
 from widgets._theme import CATEGORIES, SYMBOLS
 from workbench import CrossEncoder, EmbeddingStore, SentenceTransformer
 from workbench.errors import Cancelled, ChoiceError, TextTypeError, WorkbenchError
@@ -209,7 +209,7 @@ def test_hostile_texts_models_and_columns_stay_text(bags):
     panel.model = '<script>alert("model")</script>'
     pages = [page.value for page in panel._tabs.children]
     ours = {"div", "p", "table", "thead", "tbody", "tr", "th", "td", "bdi", "details", "summary", "pre"}
-    for page in [*pages, panel._facts.value, panel._below.value, panel._status.value]:
+    for page in [*pages, panel._guide.value, panel._below.value, panel._status.value]:
         assert {tag for tag, _ in tags(page)} <= ours
     assert "&lt;img src=x" in pages[0]
 
@@ -219,13 +219,6 @@ def test_hostile_texts_models_and_columns_stay_text(bags):
 
 def test_every_control_sets_its_input_and_follows_it(bags):
     panel = EncodePanel("faq", model=bags)
-    controls = {
-        widget.description: widget
-        for band in panel.children[1:3]
-        for widget in band.children[:-1]
-        if hasattr(widget, "description")
-    }
-    controls |= {panel.children[2].children[-1].description: panel.children[2].children[-1]}
     for label, name, value in (
         ("Prompt before each text", "prompt", "query: "),
         ("Precision", "precision", "int8"),
@@ -234,16 +227,18 @@ def test_every_control_sets_its_input_and_follows_it(bags):
         ("Keep vectors in a file", "store", "x.db"),
         ("Column", "column", "question"),
     ):
-        control, before = controls[label], getattr(panel, name)
+        control, before = panel._fields[name], getattr(panel, name)
+        assert control.description == label
         control.value = value
         assert getattr(panel, name) == value
         setattr(panel, name, before)
         assert control.value == (before or control.value if name == "column" else before or type(value)())
-    controls["Data"].value = "paraphrases"
+    assert panel._fields["precision"].options[:2] == (("float32", "float32"), ("int8", "int8"))
+    panel._fields["data"].value = "paraphrases"
     assert (panel.data, panel.column) == ("paraphrases", "text")
     panel.data = TEXTS
-    assert controls["Data"].value == ""
-    assert controls["Data"].options[0] == ("list, 6 rows", "")
+    assert panel._fields["data"].value == ""
+    assert panel._fields["data"].options[0] == ("list, 6 rows", "")
 
 
 def test_an_empty_panel_runs_its_example_on_one_click():
@@ -341,7 +336,7 @@ def test_prompts_are_those_of_the_folder_or_those_that_are_published(tiny, tmp_p
     SentenceTransformer(modules=list(tiny), prompts={"ask": "ask: "}).save(tmp_path / "m")
     assert model_prompts(str(tmp_path / "m")) == {"ask": "ask: "}
     panel = EncodePanel(TEXTS, model=tmp_path / "m")
-    assert panel._prompts.options == ("ask: ",)
+    assert panel._fields["prompt"].options == ("ask: ",)
 
 
 def test_models_are_loaded_once_for_all_panels():
@@ -364,10 +359,10 @@ def test_two_panels_run_on_one_model_at_once():
 
 def test_a_picker_offers_what_was_named_and_sets_its_own_trait(bags):
     panel = EncodePanel(TEXTS, model=bags)
-    picker = ModelPicker(panel, "model")
-    picker.other.value = " somewhere/else "
-    assert panel.model == picker.menu.value == "somewhere/else"
-    picker.menu.value = "starter"
+    menu, other = panel._fields["model"], panel._fields["model by name"]
+    other.value = " somewhere/else "
+    assert panel.model == menu.value == "somewhere/else"
+    menu.value = "starter"
     assert panel.model == "starter"
 
 

@@ -1,5 +1,6 @@
 """The explorer without a browser: the map, what the mouse picks, search, lists, hostile texts, and bounded messages."""
 
+import inspect
 import json
 import time
 import zlib
@@ -548,6 +549,28 @@ def test_cancel_keeps_the_last_result_and_the_panel_runs_again(panel):
     panel.model = words
     panel.run()
     assert panel.state == "done"
+
+
+def test_a_late_result_of_a_cancelled_run_leaves_the_map_of_the_next_run_alone(panel, monkeypatch):
+    views = panel._views
+
+    def views_and_then_late_ones(result):
+        made = views(result)
+        views(result)  # as a run does that was cancelled while it computed, before it finds that out
+        return made
+
+    monkeypatch.setattr(panel, "_views", views_and_then_late_ones)
+    panel.run()
+    assert panel._map in panel._card.children
+
+
+def test_the_signature_names_every_input_and_settings_may_come_before_their_method(data):
+    named = inspect.signature(Explorer).parameters
+    assert list(named)[:3] == ["data", "text", "column"]
+    assert set(named) == {*Explorer.inputs, "text", "report"}
+    assert named["projection"].default == "umap"
+    panel = Explorer(data, clustering_settings={"min_samples": 3}, clustering="hdbscan")
+    assert panel.clustering_settings == {"min_samples": 3}
 
 
 def test_an_unknown_column_lists_those_there_are(data):

@@ -206,7 +206,7 @@ def test_columns_are_guessed_and_losses_come_with_reasons(panel):
     assert "every other positive" in panel._guide.value
     assert "▸ MultipleNegativesRankingLoss" in panel._guide.value
     assert TEXTS[0] in panel._guide.value
-    assert panel._losses.options[0] == ("suggested: MultipleNegativesRankingLoss", "")
+    assert panel._fields["loss"].options[0] == ("suggested: MultipleNegativesRankingLoss", "")
     assert "GISTEmbedLoss" not in panel.suggestions(), "it wants a second model"
     assert panel.preview().columns.tolist() == ["question", "answer"]
 
@@ -229,7 +229,7 @@ def test_other_data_is_guessed_anew_and_the_same_columns_stay(panel):
 
 @pytest.mark.parametrize("name", ["second", "third", "label", "loss"])
 def test_a_menu_and_its_input_follow_each_other(panel, name):
-    menu = panel._losses if name == "loss" else panel._roles[name]
+    menu = panel._fields[name]
     value = "CachedMultipleNegativesRankingLoss" if name == "loss" else "question"
     menu.value = value
     assert getattr(panel, name) == value
@@ -518,7 +518,7 @@ def test_a_report_shows_the_figure_and_the_table(panel, monkeypatch):
 def test_the_example_trains_on_bundled_data():
     panel = FinetunePanel()
     assert panel.state == "empty"
-    panel._on_example(None)
+    panel._on_example()
     wait_until(lambda: panel.state != "running")
     assert panel.state == "done"
     assert (panel.data, panel.column, panel.label) == ("support_messages", "message", "intent")

@@ -169,14 +169,14 @@ def test_the_form_follows_the_inputs_and_sets_them(panel):
     assert "The query is empty" in panel._status.value
     panel.query = "green"
     assert query.value == "green"
-    panel._captions.value = ""
+    panel._fields["caption"].value = ""
     assert panel.caption == ""
-    panel._model.value = "some/folder"
+    panel._fields["model"].value = "some/folder"
     assert panel.model == "some/folder"
 
 
 def test_no_report_on_texts_is_offered_for_pictures(panel):
-    shown = [getattr(part, "description", "") for part in panel.children[3].children]
+    shown = [getattr(part, "description", "") for part in panel._buttons.children]
     assert "Run" in shown
     assert "Report" not in shown
 

@@ -54,8 +54,8 @@ def test_the_line_stands_where_f1_is_best_and_moves_with_the_threshold(panel):
     assert panel.result.threshold == threshold
     assert panel.reading["F1"] == pytest.approx(f1)
     assert (panel.reading["precision"], panel.reading["recall"]) == pytest.approx((precision, recall))
-    panel._slider.value = round(float(pairs["score"].min()) + 0.01, 2)
-    assert panel.threshold == panel._slider.value
+    panel._fields["threshold"].value = round(float(pairs["score"].min()) + 0.01, 2)
+    assert panel.threshold == panel._fields["threshold"].value
     assert panel.state == "done", "the line is live"
     taken = pairs[pairs["score"] >= panel.threshold]
     assert panel.reading == pytest.approx(
@@ -144,8 +144,8 @@ def test_the_buttons_and_other_data(panel):
     assert (panel.labels, panel.state) == ("", "stale")
     press(panel)
     assert "true" not in panel.to_frame()
-    assert [value for _, value in panel._labels.options] == ["", "text", "new"]
-    panel._labels.value = "new"
+    assert [value for _, value in panel._fields["labels"].options] == ["", "text", "new"]
+    panel._fields["labels"].value = "new"
     assert panel.labels == "new"
 
 

@@ -210,19 +210,18 @@ def test_an_empty_panel_says_what_to_do_and_runs_its_example_on_one_click(bags):
 
 
 def test_text_area_and_texts_follow_each_other(panel):
-    assert panel._areas["texts"].value == "\n".join(TEXTS)
-    panel._areas["texts"].value = " first \n\n   \nsecond\r\n"
+    assert panel._fields["texts"].value == "\n".join(TEXTS)
+    panel._fields["texts"].value = " first \n\n   \nsecond\r\n"
     assert panel.texts == ["first", "second"]
-    assert panel._areas["texts"].value == " first \n\n   \nsecond\r\n"
+    assert panel._fields["texts"].value == " first \n\n   \nsecond\r\n"
     panel.texts = ["with\na break", "plain"]
-    assert panel._areas["texts"].value == "with a break\nplain"
+    assert panel._fields["texts"].value == "with a break\nplain"
     assert panel.texts == ["with\na break", "plain"]
 
 
 @pytest.mark.parametrize(("name", "value"), [("similarity", "dot"), ("order", "by cluster")])
 def test_a_picker_and_its_trait_follow_each_other(panel, name, value):
-    pickers = {"similarity": 4, "order": 5}
-    picker = panel.children[1].children[pickers[name]]
+    picker = panel._fields[name]
     before = getattr(panel, name)
     setattr(panel, name, value)
     assert picker.value == value
@@ -231,14 +230,14 @@ def test_a_picker_and_its_trait_follow_each_other(panel, name, value):
 
 
 def test_the_model_picker_offers_what_is_at_hand_and_any_other_model_can_be_named(panel, bags, tiny_folder):
-    assert ("Bags", bags) in panel._models.menu.options
+    assert ("Bags", bags) in panel._fields["model"].options
     panel.model = "starter"
-    assert panel._models.menu.value == "starter"
-    panel._models.menu.value = bags
+    assert panel._fields["model"].value == "starter"
+    panel._fields["model"].value = bags
     assert panel.model is bags
-    other = panel.children[2].children[0]
+    other = panel._fields["model by name"]
     other.value = f" {tiny_folder} "
-    assert panel.model == panel._models.menu.value == str(tiny_folder)
+    assert panel.model == panel._fields["model"].value == str(tiny_folder)
     other.value = "  "
     assert panel.model == str(tiny_folder)
 
@@ -286,9 +285,9 @@ def test_a_data_frame_gives_its_text_columns_and_can_be_swapped(bags):
     panel = HeatmapPanel(data, model=bags)
     assert panel.column == "title"
     assert panel.texts == ["a cat", "", "a dog"]
-    assert panel._columns.options == ("title", "7")
-    assert panel._columns.layout.display == ""
-    panel._columns.value = "7"
+    assert panel._fields["column"].options == ("title", "7")
+    assert panel._fields["column"].layout.display == ""
+    panel._fields["column"].value = "7"
     assert panel.texts == ["x y", "y z", "z"]
     panel.run()
     panel.data = pd.DataFrame({"body": ["new", "texts"], "7": ["seven", "eight"]})
@@ -296,13 +295,13 @@ def test_a_data_frame_gives_its_text_columns_and_can_be_swapped(bags):
     assert panel.texts == ["seven", "eight"]
     assert panel.state == "stale"
     panel.data = pd.DataFrame({"other": ["p", "q"]})
-    assert panel.column == panel._columns.value == "other"
+    assert panel.column == panel._fields["column"].value == "other"
     assert panel.run().shape == (2, 2)
 
 
 def test_a_column_that_mixes_text_and_numbers_is_refused_in_the_form_with_one_line(bags):
     panel = HeatmapPanel(pd.DataFrame({"good": TEXTS, "mixed": ["a", 1, 2.5, "b"]}), model=bags)
-    panel._columns.value = "mixed"
+    panel._fields["column"].value = "mixed"
     assert panel.state == "error"
     assert "Row 1 is int (1)" in panel._status.value
     assert panel.texts == TEXTS
@@ -513,7 +512,7 @@ def test_an_input_changed_during_the_run_makes_the_result_stale_when_it_comes(pa
     assert bags.began.wait(30)
     rested = threading.Event()
     panel.observe(lambda change: rested.set(), "state")
-    panel._areas["texts"].value = "other\ntexts"
+    panel._fields["texts"].value = "other\ntexts"
     assert panel.state == "running"
     bags.go_on.set()
     assert rested.wait(30)
@@ -587,7 +586,7 @@ def test_similarity_order_and_threshold_are_redrawn_at_once_without_the_model(pa
     np.testing.assert_allclose(panel.similarities, vectors @ vectors.T, rtol=1e-5, atol=1e-4)
     panel.order = "by cluster"
     panel.similarity = "cosine"
-    panel._least.value = 0.5
+    panel._fields["threshold"].value = 0.5
     assert panel.threshold == 0.5
     assert bags.calls == calls
     assert panel.state == "done"
@@ -597,7 +596,7 @@ def test_similarity_order_and_threshold_are_redrawn_at_once_without_the_model(pa
     assert len(panel.to_figure().data[1].text) == np.isfinite(shown).sum()
     assert panel.to_frame()["similarity"].min() >= 0.5
     assert panel.result.facts()["Cells shown"] == f"{np.isfinite(shown).sum()} of 16"
-    panel._least.value = panel._least.min
+    panel._fields["threshold"].value = panel._fields["threshold"].min
     assert panel.threshold is None
     panel.texts = TEXTS[:2]
     panel.similarity = "dot"

@@ -10,7 +10,7 @@ import pytest
 from tests.lab import ROOT
 from tests.tiny_panel import HOSTILE
 from widgets import EncodePanel, HeatmapPanel, MiningPanel
-from widgets._pickers import load_model
+from widgets._models import load_model
 
 WORDS = ["train", "late", "cat", "music", "loud", "garden", "seed", "invoice"]
 ONE = [f"{a} {b}" for a in WORDS for b in WORDS]

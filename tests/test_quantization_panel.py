@@ -101,8 +101,8 @@ def test_too_few_texts_are_refused_and_the_last_result_stays(panel):
 
 
 def test_the_form_follows_the_inputs_and_sets_them(panel, bags):
-    assert panel._area.value == "\n".join(ASKED)
-    panel._area.value = "one question\n\nanother"
+    assert panel._fields["queries"].value == "\n".join(ASKED)
+    panel._fields["queries"].value = "one question\n\nanother"
     assert panel.queries == ["one question", "another"]
     press(panel)
     assert panel.state == "done"

@@ -171,7 +171,7 @@ def test_judgements_come_as_mappings_tables_files_and_bundled_sets(tmp_path):
     assert SearchPanel(judgements=table.drop(columns="gain")).judgements["q"] == {"1": 1.0, "2": 1.0}
     bundled = SearchPanel(judgements="faq_queries")
     assert len(bundled.judgements) > 20
-    assert next(iter(bundled._box.options)) == next(iter(bundled.judgements))
+    assert next(iter(bundled._fields["query"].options)) == next(iter(bundled.judgements))
 
 
 def change_and_run(panel, change):
@@ -248,16 +248,16 @@ def test_cancelling_ends_a_run_with_an_error_of_its_own(panel, bags):
 
 
 def test_the_form_follows_the_inputs_and_sets_them(panel):
-    panel._box.value = "cold coffee"
+    panel._fields["query"].value = "cold coffee"
     assert panel.query == "cold coffee"
     panel.reranker = ""
-    assert panel._rerankers.menu.value == ""
-    assert ("none", "") in panel._rerankers.menu.options
-    panel._rerankers.menu.value = "starter-reranker"
+    assert panel._fields["reranker"].value == ""
+    assert ("none", "") in panel._fields["reranker"].options
+    panel._fields["reranker"].value = "starter-reranker"
     assert panel.reranker == "starter-reranker"
-    panel._judged.value = "faq_queries"
+    panel._fields["judgements"].value = "faq_queries"
     assert len(panel.judgements) > 20
-    panel._judged.value = "no_such_set"
+    panel._fields["judgements"].value = "no_such_set"
     assert panel.state == "error"
     assert "no_such_set" in panel._status.value
 

@@ -2,17 +2,15 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
+import plotly.graph_objects as go
 
-from widgets._figures import SIMILARITIES, cluster_order, comparison_figure, similarity_figure
+from widgets._figures import SIMILARITIES, cluster_order, comparison_figure, most_alike, similarity_figure
 from widgets._theme import count, in_html, table
-
-if TYPE_CHECKING:
-    import pandas as pd
-    import plotly.graph_objects as go
 
 __all__ = ["ALL", "ORDERS", "Comparison"]
 
@@ -39,14 +37,14 @@ class Comparison:
     model: str
     blank: int
     cut: int
-    choice: str  # a similarity, or ALL
-    arrangement: str
+    similarity: str  # one of SIMILARITIES, or ALL
+    order: str
     threshold: float | None
 
     @property
     def function(self) -> str:
         """The similarity that pairs are ordered by."""
-        return "cosine" if self.choice == ALL else self.choice
+        return "cosine" if self.similarity == ALL else self.similarity
 
     @cached_property
     def similarities(self) -> npt.NDArray[np.float32]:
@@ -56,7 +54,7 @@ class Comparison:
     @cached_property
     def orders(self) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
         """The order of the rows and that of the columns."""
-        if self.arrangement == "as given":
+        if self.order == "as given":
             return np.arange(len(self.embeddings)), np.arange(len(self.others))
         if self.documents is None:
             return (order := cluster_order(self.similarities)), order
@@ -67,19 +65,17 @@ class Comparison:
         """Return the similarities, in the order given."""
         return self.similarities
 
-    def figure(self) -> "go.Figure":
+    def figure(self) -> go.Figure:
         """Return the heatmap, or four of them."""
         rows, columns = self.orders
-        if self.choice == ALL:
+        if self.similarity == ALL:
             others = None if self.documents is None else self.others
             return comparison_figure(self.embeddings, others, rows, columns)
         more: dict[str, Any] = {"documents": self.documents, "document_order": columns, "threshold": self.threshold}
         return similarity_figure(self.texts, self.similarities, self.function, rows, **more)
 
-    def frame(self, limit: int | None = 1000) -> "pd.DataFrame":
+    def frame(self, limit: int | None = 1000) -> pd.DataFrame:
         """Return the most similar pairs, best first; with ``limit=None`` all of them that reach the threshold."""
-        import pandas as pd
-
         shape = self.similarities.shape
         first, second = np.triu_indices(shape[0], 1) if self.documents is None else np.indices(shape).reshape(2, -1)
         scores = self.similarities[first, second]
@@ -91,7 +87,7 @@ class Comparison:
         if self.documents is not None:
             names = ("text no.", "text", "document no.", "document")
         columns = dict(zip(names, (first + 1, left[first], second + 1, right[second]), strict=True))
-        values = self.all_four(first, second) if self.choice == ALL else {"similarity": scores[best].astype(float)}
+        values = self.all_four(first, second) if self.similarity == ALL else {"similarity": scores[best].astype(float)}
         return pd.DataFrame({**columns, **values})
 
     def all_four(self, first: npt.NDArray[np.intp], second: npt.NDArray[np.intp]) -> dict[str, npt.NDArray[Any]]:
@@ -108,11 +104,8 @@ class Comparison:
 
     def best(self) -> tuple[int, int]:
         """Return the numbers, from 1, of the pair that is most alike."""
-        apart = self.similarities
-        if self.documents is None:
-            apart = np.where(np.tri(len(apart), dtype=bool), -np.inf, apart)
-        first, second = np.unravel_index(np.argmax(apart), apart.shape)
-        return int(first) + 1, int(second) + 1
+        first, second = most_alike(self.similarities, self.documents is None)
+        return first + 1, second + 1
 
     def pair(self, first: int, second: int) -> str:
         """Return two texts, by number from 1, side by side with their four similarities, as HTML."""
@@ -129,7 +122,7 @@ class Comparison:
         """Return how to read the heatmap."""
         cut = f" {count(self.cut)} of the texts are longer than the model reads, and were cut." if self.cut else ""
         what = "document" if self.documents else "text"
-        if self.choice == ALL:
+        if self.similarity == ALL:
             how = (
                 "Each square holds the same pairs by another similarity, light where they are alike, on its own scale."
             )
@@ -141,7 +134,7 @@ class Comparison:
             if self.threshold is not None:
                 how += f" Cells below {self.threshold:g} are left empty."
         return (
-            f"{how} Texts stand {ORDERS[self.arrangement]}. Click a cell for both texts. "
+            f"{how} Texts stand {ORDERS[self.order]}. Click a cell for both texts. "
             f"The score says what the model finds alike, not whether two texts agree.{cut}"
         )
 
@@ -161,10 +154,10 @@ class Comparison:
             "Cut": f"{count(self.cut)} longer than the model reads",
             "Model": f"{self.model}, {count(self.embeddings.shape[1])} dimensions",
             "Similarity": SIMILARITIES[self.function]
-            if self.choice != ALL
+            if self.similarity != ALL
             else "all four; pairs are ordered by cosine",
             "Mean of two different texts": f"{others / pairs:.4f}",
-            "Order": self.arrangement,
+            "Order": self.order,
         }
 
 

@@ -1,15 +1,12 @@
 """How a training run goes: its loss and a metric as a figure, and as HTML that is quick to renew."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+import plotly.graph_objects as go
 
 from widgets._theme import CATEGORIES, FONT, INK, count, headline, in_figure, layout
-
-if TYPE_CHECKING:
-    import plotly.graph_objects as go
 
 __all__ = ["curves_figure", "curves_html", "explained", "main_metric", "smooth"]
 
@@ -44,7 +41,7 @@ def smooth(values: npt.ArrayLike, span: float = _SPAN) -> npt.NDArray[np.float64
     return np.array(smoothed)
 
 
-def curves_figure(rows: _Rows, *, total: int = 0, metric: str | None = None, height: int = 340) -> "go.Figure":
+def curves_figure(rows: _Rows, *, total: int = 0, metric: str | None = None, height: int = 340) -> go.Figure:
     """Draw the loss of a run, raw and smoothed, and a metric on an axis of its own.
 
     Args:
@@ -53,8 +50,6 @@ def curves_figure(rows: _Rows, *, total: int = 0, metric: str | None = None, hei
         metric: which metric to draw; None takes the most telling one.
         height: in pixels.
     """
-    import plotly.graph_objects as go
-
     metric = main_metric(rows) if metric is None else metric
     x, loss = _series(rows, "loss")
     figure = go.Figure()
@@ -76,12 +71,12 @@ def curves_figure(rows: _Rows, *, total: int = 0, metric: str | None = None, hei
                 line={"color": colour, "width": 2, "dash": "dot"}, marker={"size": 9, "symbol": symbol},
                 hovertemplate=f"step %{{x}}<br>{in_figure(name)} %{{y:.4f}}<extra></extra>",
             )  # fmt: skip
-    grid = {"gridcolor": "rgba(128,128,128,0.25)", "zeroline": False, "tickfont": {"size": 12}}
+    small = {"tickfont": {"size": 12}}
     figure.update_layout(
         layout(_finding(rows, total, metric), height, {"l": 60, "r": 64, "t": 100, "b": 48}, keys=56),
-        xaxis={**grid, "title": "step", "range": [0, max(total, *x, 1)]},
-        yaxis={**grid, "title": "loss", "rangemode": "tozero"},
-        yaxis2={**grid, "overlaying": "y", "side": "right", "showgrid": False, "title": _short(metric), **_RIGHT},
+        xaxis={**small, "title": "step", "range": [0, max(total, *x, 1)]},
+        yaxis={**small, "title": "loss", "rangemode": "tozero"},
+        yaxis2={**small, "overlaying": "y", "side": "right", "showgrid": False, "title": _short(metric), **_RIGHT},
         legend_font={"size": 12, "color": INK},
     )  # fmt: skip
     return figure

@@ -3,14 +3,13 @@
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from widgets._theme import cut
 from workbench.errors import WorkbenchError, choose
 from workbench.texts import as_texts
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 __all__ = ["FILES", "as_frame", "bundled_sets", "is_data", "read_file", "same", "text_columns"]
 
@@ -34,14 +33,12 @@ def bundled_sets() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.csv"))}
 
 
-def read_file(file: Any, name: str) -> "pd.DataFrame":
+def read_file(file: Any, name: str) -> pd.DataFrame:
     """Read a CSV, TSV, JSONL or Parquet file, which its name tells; only an empty field of a table is a gap.
 
     Raises:
         WorkbenchError: the file is of another kind, is not there, or cannot be read.
     """
-    import pandas as pd
-
     table: Any = partial(pd.read_csv, keep_default_na=False, na_values=[""])
     lines: Any = partial(pd.read_json, lines=True, dtype=False)
     kinds = dict(zip(FILES, (table, partial(table, sep="\t"), lines, pd.read_parquet), strict=True))
@@ -56,7 +53,7 @@ def read_file(file: Any, name: str) -> "pd.DataFrame":
     return frame
 
 
-def as_frame(data: Any) -> "pd.DataFrame":
+def as_frame(data: Any) -> pd.DataFrame:
     """Return a DataFrame, with strings as names of its columns, of whatever a person brings.
 
     Args:
@@ -66,8 +63,6 @@ def as_frame(data: Any) -> "pd.DataFrame":
     Raises:
         WorkbenchError: it is nothing of these, or two columns have the same name.
     """
-    import pandas as pd
-
     if isinstance(data, str):
         data = Path(data) if Path(data).suffix else choose("data set", data, bundled_sets())
     if isinstance(data, Path):
@@ -87,7 +82,7 @@ def as_frame(data: Any) -> "pd.DataFrame":
     return frame
 
 
-def text_columns(frame: "pd.DataFrame") -> dict[str, list[str]]:
+def text_columns(frame: pd.DataFrame) -> dict[str, list[str]]:
     """Return the columns that hold text, with a blank text for every gap.
 
     Raises:

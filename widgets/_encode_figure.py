@@ -1,14 +1,13 @@
 """What there is to see in a table of vectors: their lengths, and how alike two texts drawn at random are."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
 from widgets._theme import CATEGORIES, count, headline, layout
-
-if TYPE_CHECKING:
-    import plotly.graph_objects as go
 
 __all__ = ["random_cosines", "vectors_figure"]
 
@@ -26,10 +25,8 @@ def random_cosines(embeddings: _Array, seed: int = 0, pairs: int = 5000) -> _Arr
     return np.asarray(np.einsum("ij,ij->i", unit[first], unit[second]))
 
 
-def vectors_figure(norms: _Array, cosines: _Array) -> "go.Figure":
+def vectors_figure(norms: _Array, cosines: _Array) -> go.Figure:
     """Draw two histograms: the lengths of n vectors, and the cosines of random pairs of them."""
-    from plotly.subplots import make_subplots
-
     low, high = float(norms.min()), float(norms.max())
     number, even = count(len(norms)), high - low < 1e-3 * max(high, 1e-12)
     lengths = f"All {number} vectors have length {high:.3g}" if even else f"Lengths run from {low:.3g} to {high:.3g}"
@@ -46,7 +43,7 @@ def vectors_figure(norms: _Array, cosines: _Array) -> "go.Figure":
             marker={"color": CATEGORIES[place - 1], "line": {"width": 0}},
             hovertemplate=f"{what} about %{{x:.3f}}<br><b>%{{y}} {unit}s</b><extra></extra>",
         )  # fmt: skip
-        figure.update_xaxes(title=what, showgrid=False, zeroline=False, row=1, col=place)
-        figure.update_yaxes(title=f"{unit}s", gridcolor="rgba(128,128,128,0.25)", zeroline=False, row=1, col=place)
+        figure.update_xaxes(title=what, showgrid=False, row=1, col=place)
+        figure.update_yaxes(title=f"{unit}s", row=1, col=place)
     figure.update_layout(layout(headline(lengths, usual), 316, {"l": 60, "r": 10, "t": 66, "b": 56}), bargap=0)
     return figure

@@ -9,30 +9,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
+import plotly.graph_objects as go
 
 from widgets._map_figure import Groups, map_figure
-from widgets._pickers import load_model, model_name
+from widgets._models import load_model, model_name, vectors_of
 from widgets._theme import count
 from workbench.errors import TruncationWarning, WorkbenchError
 from workbench.progress import track
 
 if TYPE_CHECKING:
-    import pandas as pd
-    import plotly.graph_objects as go
-
     from workbench.clustering import Clusters
     from workbench.projection import Projection
 
 __all__ = [
-    "PARTS", "SHARED", "Exploration", "called", "cluster_rows", "cluster_settings", "gather", "is_vectors", "lay_out",
+    "SHARED", "Exploration", "called", "cluster_rows", "cluster_settings", "gather", "is_vectors", "lay_out",
     "may_learn",
 ]  # fmt: skip
 
 _Rows = npt.NDArray[np.int64]
 
-PARTS = (
-    "data", "rows", "texts", "model", "given", "cut", "vectors", "names", "judged", "nearest", "alike", "kept",
-)  # fmt: skip
 _JUDGED = 20_000  # rows whose nearest texts are looked for among all, in search of outliers and duplicates
 _NEAREST = 5
 SHARED = 10  # nearest texts that are compared before and after
@@ -42,7 +38,7 @@ SHARED = 10  # nearest texts that are compared before and after
 class Exploration:
     """n texts that were shown: their vectors, maps, clusters and nearest texts."""
 
-    data: "pd.DataFrame"  # all rows that were brought
+    data: pd.DataFrame  # all rows that were brought
     rows: _Rows  # (n,) of them that are shown
     texts: list[str]
     model: Any  # by name or loaded: it turns a query into a vector
@@ -61,18 +57,18 @@ class Exploration:
     kept: npt.NDArray[np.float32] | None  # (n,) share of the nearest texts that stay, where there are two vectors
     seed: int
 
-    def plain(self) -> "pd.DataFrame":
+    def plain(self) -> pd.DataFrame:
         """Return the table of what was found."""
         return self.frame()
 
-    def figure(self) -> "go.Figure":
+    def figure(self) -> go.Figure:
         """Return the map, or both."""
         return map_figure(
             self.maps, self.groups, self.texts, rows=self.rows, total=len(self.data), linked=self.linked,
             kept=None if self.kept is None else float(self.kept.mean()),
         )  # fmt: skip
 
-    def frame(self) -> "pd.DataFrame":
+    def frame(self) -> pd.DataFrame:
         """Return the rows that are shown, with their own columns, their cluster and its words, and their places."""
         own = self.data.iloc[self.rows]
         words = np.array([*self.topics.names, ""], dtype=object)[self.clusters.labels]
@@ -97,13 +93,13 @@ class Exploration:
             raise WorkbenchError(f"Row {row}: {why if 0 <= row < total else f'there are rows 0 to {total - 1}'}.")
         return place
 
-    def neighbours(self, row: int, k: int = 10) -> "pd.DataFrame":
+    def neighbours(self, row: int, k: int = 10) -> pd.DataFrame:
         """Return the k texts nearest to a row's in the space of the vectors, the nearest first, as ``find`` does."""
         place = self.place(row)
         found = self._near(self.vectors[0][place : place + 1], k + 1)
         return found[found["row"] != row].head(k).reset_index(drop=True)
 
-    def find(self, query: str, k: int = 10) -> "pd.DataFrame":
+    def find(self, query: str, k: int = 10) -> pd.DataFrame:
         """Return the k texts nearest to a query: ``row``, ``similarity`` (cosine), ``text``.
 
         Raises:
@@ -118,21 +114,15 @@ class Exploration:
                     f"The vectors that were given are not those of {model_name(self.model)}: "
                     "to search, name the model that made them."
                 )
-        encode = getattr(model, "encode_query", model.encode)
-        return self._near(np.asarray(encode([query]), np.float32), k)
+        return self._near(vectors_of(model, [query], "encode_query"), k)
 
-    def outliers(self, k: int = 20) -> "pd.DataFrame":
+    def outliers(self, k: int = 20) -> pd.DataFrame:
         """Return the k texts least like their 5 nearest: ``row``, ``similarity`` (the mean cosine), ``text``."""
-        scores = np.where(self.nearest < 0, np.nan, self.alike)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # a text without any other
-            means = np.nanmean(scores, axis=1)
+        means = pd.DataFrame(np.where(self.nearest < 0, np.nan, self.alike)).mean(axis=1).to_numpy()
         return self._listed(self.judged[order := np.argsort(means, kind="stable")[:k]], means[order])
 
-    def duplicates(self, threshold: float = 0.95) -> "pd.DataFrame":
+    def duplicates(self, threshold: float = 0.95) -> pd.DataFrame:
         """Return pairs of texts with a cosine of ``threshold`` or more, of each text with its 5 nearest, best first."""
-        import pandas as pd
-
         line, column = np.nonzero((self.alike >= threshold) & (self.nearest >= 0))
         ends = np.sort(np.stack([self.judged[line], self.nearest[line, column]], axis=1), axis=1)
         ends, first = np.unique(ends, axis=0, return_index=True)
@@ -142,15 +132,13 @@ class Exploration:
         texts = {f"{name} {side + 1}": sides[side][name] for side in (0, 1) for name in ("row", "text")}
         return pd.DataFrame({**texts, "similarity": sides[0]["similarity"]})
 
-    def _near(self, vector: Any, k: int) -> "pd.DataFrame":
+    def _near(self, vector: Any, k: int) -> pd.DataFrame:
         from workbench.search.topk import top_k
 
         scores, places = top_k(vector, self.vectors[0], min(k, len(self.rows)), show=False)
         return self._listed(places[0].cpu().numpy(), scores[0].cpu().numpy())
 
-    def _listed(self, places: Any, scores: Any) -> "pd.DataFrame":
-        import pandas as pd
-
+    def _listed(self, places: Any, scores: Any) -> pd.DataFrame:
         texts = [self.texts[place] for place in places]
         return pd.DataFrame({"row": self.rows[places], "similarity": scores.astype(float), "text": texts})
 

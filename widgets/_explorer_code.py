@@ -1,17 +1,17 @@
 """Python that makes an explorer's map without the explorer."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
+from widgets._data_panel import written
 from widgets._exploration import SHARED, called, cluster_settings, is_vectors
-from widgets._pickers import model_name
+from widgets._models import model_name
 
 __all__ = ["explorer_code"]
 
 
-def explorer_code(inputs: dict[str, Any]) -> str:
-    """Return Python that makes the figure of these inputs."""
+def explorer_code(inputs: dict[str, Any], data: Any) -> str:
+    """Return Python that makes the figure of these inputs from ``data``, written as a literal."""
     column, colour, after, seed, most = (inputs[name] for name in ("column", "colour", "after", "seed", "most"))
     source = inputs["model"] if inputs["embeddings"] is None else inputs["embeddings"]
     number, way = sum(bool(text.strip()) for text in inputs["texts"]), inputs["clustering"]
@@ -26,7 +26,7 @@ def explorer_code(inputs: dict[str, Any]) -> str:
     maps = f"{{{f'before: {called(source)}'!r}: first, {f'after: {called(after)}'!r}: second}}"
     shown = "texts, rows=rows, total=len(frame)" + ", kept=kept" * compared + ", linked=True" * linked
     body = [
-        f"frame = as_frame({_data(inputs)!r})",
+        f"frame = as_frame({written(data or [])})",
         f"column = frame[{column!r}].fillna('').tolist()",
         "rows = np.array([row for row, text in enumerate(column) if text.strip()])",
         *[f"rows = np.sort(np.random.default_rng({seed}).permutation(rows)[:{most}])"] * (number > most),
@@ -64,14 +64,3 @@ def _source(source: Any, name: str) -> str:
     if isinstance(source, str):
         return f"np.load({source!r})[rows]"
     return f'np.load("{name}.npy")[rows]  # the vectors that the panel was given: save them there with np.save first'
-
-
-def _data(inputs: dict[str, Any]) -> Any:
-    """What ``as_frame`` makes the data of: its name or path, or the columns that are in use as records."""
-    data = inputs["data"]
-    if isinstance(data, list) or data is None:
-        return data or []
-    if isinstance(data, str) or hasattr(data, "joinpath"):
-        return str(data)
-    used = list(dict.fromkeys(filter(None, (inputs["column"], inputs["colour"]))))
-    return json.loads(inputs["frame"][used].to_json(orient="records"))

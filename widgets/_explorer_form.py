@@ -6,10 +6,11 @@ from typing import Any
 import ipywidgets as widgets
 import traitlets as tr
 
-from widgets._exploration import is_vectors
+from widgets._data_panel import DataPanel
+from widgets._exploration import Exploration, is_vectors
+from widgets._fields import Choice, Column, Model
+from widgets._models import model_name
 from widgets._parts import styled
-from widgets._pickers import DataPanel, Model, ModelPicker, model_name
-from widgets._theme import cut
 from workbench.errors import WorkbenchError, choose
 from workbench.vectors import as_matrix
 
@@ -31,7 +32,7 @@ _LINKAGES = ("ward", "average", "complete", "single")
 _KNOBS = {"projection": _MAPS, "clustering": _CLUSTERS}
 
 
-class ExplorerForm(DataPanel):
+class ExplorerForm(DataPanel[Exploration]):
     """A panel with the inputs of the explorer; ``ExplorerPanel`` says what they are."""
 
     inputs = (
@@ -39,20 +40,20 @@ class ExplorerForm(DataPanel):
         "projection", "projection_settings", "clustering", "clustering_settings", "most", "seed",
     )  # fmt: skip
     labels_in = "colour"
+    form = ("data", "column", "model", "projection", "clustering", "colour")
     live = ("colour",)
-    columns = ("column", "colour")
 
-    colour = tr.Unicode("")
-    model = Model("starter")
+    colour = Column(none="cluster").tag(label="Colour by")
+    model = Model("starter").tag(label="Model")
     embeddings = tr.Any(None)
     after = tr.Any(None)
-    linked = tr.Bool(True)
-    projection = tr.Unicode("umap")
+    linked = tr.Bool(True).tag(label="Two maps", options=[("share their places", True), ("side by side", False)])
+    projection = Choice("umap", {"umap": "UMAP", "pca": "PCA", "tsne": "t-SNE"}).tag(label="Map")
     projection_settings = tr.Dict()
-    clustering = tr.Unicode("kmeans")
+    clustering = Choice("kmeans", list(_CLUSTERS)).tag(label="Clusters")
     clustering_settings = tr.Dict()
-    most = tr.Int(100_000, min=2)
-    seed = tr.Int(0, min=0)
+    most = tr.Int(100_000, min=2).tag(label="Most rows", max=10**9)
+    seed = tr.Int(0, min=0).tag(label="Seed", max=2**31)
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -74,18 +75,6 @@ class ExplorerForm(DataPanel):
             return value
         as_matrix(value, name=name)
         return value
-
-    @tr.validate("colour")
-    def _check_colour(self, proposal: Any) -> str:
-        name: str = proposal["value"]
-        if name:
-            choose("column", name, {} if self._frame is None else dict.fromkeys(self._frame.columns))
-        return name
-
-    @tr.validate("projection", "clustering")
-    def _check_method(self, proposal: Any) -> str:
-        choose(proposal["trait"].name, proposal["value"], _KNOBS[proposal["trait"].name])
-        return str(proposal["value"])
 
     @tr.validate("projection_settings", "clustering_settings")
     def _check_settings(self, proposal: Any) -> dict[str, Any]:
@@ -114,14 +103,6 @@ class ExplorerForm(DataPanel):
     def _take_settings(self, change: Any) -> None:
         self._turn_knobs(change["name"].removesuffix("_settings"))
 
-    @tr.observe("data")
-    def _take_data(self, change: Any) -> None:
-        super()._take_data(change)
-        columns = [] if self._frame is None else list(self._frame.columns)
-        if self.colour not in columns:
-            self.colour = ""
-        self.fill(self._colours, [("cluster", ""), *((cut(name, 40), name) for name in columns)], self.colour)
-
     def _turn_knobs(self, name: str) -> None:
         """Show the settings of a method, with their values."""
         trait = f"{name}_settings"
@@ -137,22 +118,14 @@ class ExplorerForm(DataPanel):
             controls.append(control)
         self._knobs[name].children = controls
 
-    def _controls(self) -> tuple[list[widgets.Widget], list[widgets.Widget]]:
-        (sets, columns, upload), paths = self._data_controls()
-        self._models = ModelPicker(self)
-        self._colours = widgets.Dropdown(description="Colour by", options=[("cluster", "")])
-        maps = widgets.Dropdown(description="Map", options=[("UMAP", "umap"), ("PCA", "pca"), ("t-SNE", "tsne")])
-        ways = widgets.Dropdown(description="Clusters", options=list(_CLUSTERS))
+    def _controls(self) -> dict[str, Any]:
         self._knobs = {name: styled(widgets.HBox(), "wb-form") for name in _KNOBS}
-        after = widgets.Text(description="Compare with: another model, or .npy file", continuous_update=False)
-        pairs = widgets.Dropdown(
-            description="Two maps", options=[("share their places", True), ("side by side", False)]
-        )
-        most = widgets.BoundedIntText(description="Most rows", min=2, max=10**9)
-        seed = widgets.BoundedIntText(description="Seed", min=0, max=2**31)
-        self.link(colour=self._colours, projection=maps, clustering=ways, linked=pairs, most=most, seed=seed)
-        after.observe(lambda change: self.pick("after", change["new"].strip() or None), "value")
         for name in _KNOBS:
             self._turn_knobs(name)
-        shown = [sets, columns, self._models.menu, maps, ways, self._colours]
-        return shown, [*self._knobs.values(), self._models.other, after, pairs, most, seed, upload, *paths]
+        after = widgets.Text(description="Compare with: another model, or .npy file", continuous_update=False)
+        after.observe(lambda change: self.pick("after", change["new"].strip() or None), "value")
+        return {
+            **{f"{name} settings": knobs for name, knobs in self._knobs.items()},
+            "after": after,
+            **super()._controls(),
+        }

@@ -1,18 +1,18 @@
 """Figures as pure functions: numbers in, a plain plotly figure out."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import plotly.graph_objects as go
+from plotly.colors import sample_colorscale
+from plotly.subplots import make_subplots
 
 from widgets._theme import DIVERGING, SEQUENTIAL, cut, headline, in_figure, ink_on, layout, wrap
 from workbench.errors import choose
 
-if TYPE_CHECKING:
-    import plotly.graph_objects as go
-
-__all__ = ["SIMILARITIES", "cluster_order", "comparison_figure", "similarity_figure"]
+__all__ = ["SIMILARITIES", "cluster_order", "comparison_figure", "most_alike", "similarity_figure"]
 
 _Matrix = npt.NDArray[np.floating[Any]]
 _Order = npt.NDArray[np.intp]
@@ -52,7 +52,7 @@ def similarity_figure(
     documents: Sequence[str] | None = None,
     document_order: _Order | None = None,
     threshold: float | None = None,
-) -> "go.Figure":
+) -> go.Figure:
     """Draw the (n, m) similarities of n texts to m documents, or to each other, as cells of colours.
 
     Cosine has the same scale in every figure, so that two can be compared: 0 to 1, or -1 to 1 where a value is below
@@ -67,9 +67,6 @@ def similarity_figure(
         document_order: (m,) likewise for the columns; without documents, they have the order of the rows.
         threshold: cells below it stay empty.
     """
-    import plotly.graph_objects as go
-    from plotly.colors import sample_colorscale
-
     measure, number = choose("similarity function", function, SIMILARITIES), len(texts)
     across = texts if documents is None else documents
     order = np.arange(number) if order is None else order
@@ -106,7 +103,7 @@ def similarity_figure(
             text=[_number(float(value), digits) for value in cells], hoverinfo="skip",
             textfont={"size": 13, "color": [ink_on(shade) for shade in shades]},
         )  # fmt: skip
-    axis = {"type": "category", "constrain": "domain", "showgrid": False, "ticks": "", "tickfont": {"size": 12}}
+    axis = {"type": "category", "constrain": "domain", "showgrid": False, "tickfont": {"size": 12}}
     rows_named, columns_named = _spread(number, 26), _spread(len(across), 345 // (10 + 7 * len(str(len(across)))))
     labels = [f"\u2068{in_figure(cut(texts[order[row]]))}\u2069  <b>{order[row] + 1}</b>" for row in rows_named]
     # Plotly measures the labels by drawing everything twice: worth it for few cells, a second lost for 4 million.
@@ -131,14 +128,12 @@ def comparison_figure(
     others: _Matrix | None = None,
     order: _Order | None = None,
     document_order: _Order | None = None,
-) -> "go.Figure":
+) -> go.Figure:
     """Draw the four similarities of (n, dim) vectors, to (m, dim) others or to each other, side by side.
 
     Each has a scale of its own, from its lowest value to its highest; the title says how far they agree on the most
     similar pairs.
     """
-    from plotly.subplots import make_subplots
-
     from workbench.similarity import SimilarityFunction
 
     across, symmetric = (embeddings, True) if others is None else (others, False)
@@ -158,9 +153,16 @@ def comparison_figure(
     agreed, leading = len(set.intersection(*best)), min(_LEADING, len(pairs))
     title = headline(f"The four agree on {agreed} of the {leading} most similar pairs")
     figure.update_layout(layout(title, 640, {"l": 40, "r": 10, "t": 76, "b": 20}))
-    figure.update_xaxes(type="category", showgrid=False, ticks="", nticks=12)
-    figure.update_yaxes(type="category", showgrid=False, ticks="", nticks=12, autorange="reversed")
+    figure.update_xaxes(type="category", showgrid=False, nticks=12)
+    figure.update_yaxes(type="category", showgrid=False, nticks=12, autorange="reversed")
     return figure
+
+
+def most_alike(similarities: _Matrix, symmetric: bool) -> tuple[int, int]:
+    """Return row and column of the highest of (n, m) similarities; if ``symmetric``, of two different texts."""
+    apart = np.where(np.tri(len(similarities), dtype=bool), -np.inf, similarities) if symmetric else similarities
+    first, second = np.unravel_index(np.argmax(apart), np.shape(apart))
+    return int(first), int(second)
 
 
 def _names(texts: Sequence[str], order: _Order) -> list[str]:
@@ -170,12 +172,11 @@ def _names(texts: Sequence[str], order: _Order) -> list[str]:
 def _finding(texts: Sequence[str], documents: Sequence[str] | None, similarities: _Matrix, digits: int) -> str:
     """The title: which two texts are most alike."""
     symmetric = documents is None
-    apart = np.where(np.tri(len(texts), dtype=bool), -np.inf, similarities) if symmetric else np.asarray(similarities)
-    first, second = (int(place) for place in np.unravel_index(np.argmax(apart), apart.shape))
+    first, second = most_alike(similarities, symmetric)
     other = (texts if documents is None else documents)[second]
     pair = " and ".join(f"“\u2068{in_figure(cut(text, 36))}\u2069”" for text in (texts[first], other))
     which = f"Texts {first + 1} and {second + 1}" if symmetric else f"Text {first + 1} and document {second + 1}"
-    finding = f"{which} are most alike, at {_number(apart[first, second], digits)}"
+    finding = f"{which} are most alike, at {_number(similarities[first, second], digits)}"
     return headline(finding, pair)
 
 

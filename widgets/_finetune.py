@@ -3,14 +3,17 @@
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
+import plotly.graph_objects as go
 
 from widgets._curves import explained, main_metric
+from widgets._data_panel import written
 from widgets._finetune_figure import finetune_figure
-from widgets._pickers import model_name
+from widgets._models import model_name
 from widgets._theme import count
 from workbench import SentenceTransformerTrainer, SentenceTransformerTrainingArguments, losses
 from workbench.errors import WorkbenchError
@@ -24,10 +27,6 @@ from workbench.training import (
     suggest_losses,
     usual_learning_rate,
 )
-
-if TYPE_CHECKING:
-    import pandas as pd
-    import plotly.graph_objects as go
 
 __all__ = ["Finetuned", "chosen_loss", "code", "finetune", "make_trainer", "mine", "picked", "suggestions"]
 
@@ -62,14 +61,12 @@ class Finetuned:
         before, after = ({name: pair[place] for name, pair in self.metrics().items()} for place in (0, 1))
         return {"before": before, "after": after, "history": self.rows}
 
-    def figure(self) -> "go.Figure":
+    def figure(self) -> go.Figure:
         """Return the curves and the map."""
         return finetune_figure(self.rows, self.texts, *self.places, self.kept)
 
-    def frame(self) -> "pd.DataFrame":
+    def frame(self) -> pd.DataFrame:
         """Return the texts, those first whose neighbours changed most."""
-        import pandas as pd
-
         order, texts = np.argsort(self.kept, kind="stable"), np.array(self.texts, dtype=object)
         before, after = (texts[side[order]] for side in self.nearest)
         kept = {f"of {_NEIGHBOURS} neighbours kept": self.kept[order].astype(float)}
@@ -161,7 +158,6 @@ def finetune(inputs: _Inputs, model: Any, callback: Any, folder: str) -> Finetun
 def code(inputs: _Inputs, data: Any) -> str:
     """Return Python that trains the same model on ``data``, written as a literal."""
     loss, (texts, label) = chosen_loss(inputs), _columns(inputs)
-    given = "".join(f"    {row!r},\n" for row in data) if isinstance(data, list) else ""
     rate = inputs["learning_rate"] or "usual_learning_rate(model)"
     options = [f"    {name}={value!r}," for name, value in _settings(inputs, loss).items()]
     mined = f"num_negatives={inputs['negatives']}, relative_margin={_MARGIN}, verbose=False"
@@ -172,7 +168,7 @@ from workbench.losses import {loss}
 from workbench.mining import mine_hard_negatives
 from workbench.training import hold_out, pick_columns, suggest_evaluator, usual_learning_rate
 
-frame = as_frame({f"[{chr(10)}{given}]" if given else repr(data)})
+frame = as_frame({written(data)})
 train, held_out = hold_out(pick_columns(frame, {texts!r}, {label!r}), {inputs["held_out"]}, seed={inputs["seed"]})
 model = SentenceTransformer({model_name(inputs["model"])!r})
 rows = {f"mine_hard_negatives(train, model, {mined})" if inputs["negatives"] else "train"}

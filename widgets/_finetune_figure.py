@@ -1,16 +1,14 @@
 """What training did, as one figure: how loss and metric went, and where the texts moved on a map of both models."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import plotly.graph_objects as go
 
 from widgets._curves import curves_figure
 from widgets._theme import CATEGORIES, INK, OTHER, in_figure, wrap
-
-if TYPE_CHECKING:
-    import plotly.graph_objects as go
 
 __all__ = ["HEIGHT", "finetune_figure"]
 
@@ -24,7 +22,7 @@ def finetune_figure(
     before: npt.NDArray[Any],
     after: npt.NDArray[Any],
     kept: npt.NDArray[Any],
-) -> "go.Figure":
+) -> go.Figure:
     """Draw the curves of a run on the left, and on the right a map of n texts before and after it.
 
     Args:

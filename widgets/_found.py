@@ -4,13 +4,13 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import pandas as pd
+import plotly.graph_objects as go
+
 from widgets._slope_figure import slope_figure
 from widgets._theme import count
 
 if TYPE_CHECKING:
-    import pandas as pd
-    import plotly.graph_objects as go
-
     from workbench.search import Reranked
 
 __all__ = ["Found", "K", "Pipeline", "query_words"]
@@ -53,7 +53,7 @@ class Found:
         """Return what the first pipeline found; the second is ``panel.other``."""
         return self.pipelines[0].found
 
-    def figure(self) -> "go.Figure":
+    def figure(self) -> go.Figure:
         """Return the slope chart: retrieved against re-ranked, or the final order of one pipeline against the other."""
         last, found = self.pipelines[-1], self.pipelines[-1].found
         two = len(self.pipelines) == 2
@@ -78,7 +78,7 @@ class Found:
             for stage, values in one.metrics.items()
         }
 
-    def frame(self) -> "pd.DataFrame":
+    def frame(self) -> pd.DataFrame:
         """Return the passages in their new order: ranks, scores, gains, and the rank in the other pipeline."""
         frame = self.plain().to_frame().drop(columns=["query", "text of query"])
         frame = frame[["rank", "text", "score", "retrieval rank", "retrieval score", "moved", "id"]]

@@ -2,13 +2,12 @@
 
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import plotly.graph_objects as go
 
 from widgets._curves import curves_figure, curves_html, main_metric
 from workbench.training import History
-
-if TYPE_CHECKING:
-    import plotly.graph_objects as go
 
 __all__ = ["LiveCurves"]
 
@@ -38,7 +37,7 @@ class LiveCurves(History):
         self._head: list[str] = []  # columns of the printed table
         self._told, self._due = 0, 0.0  # rows that were looked at for it; the step from which on a line is due
 
-    def to_figure(self) -> "go.Figure":
+    def to_figure(self) -> go.Figure:
         """Return the curves as a plain figure."""
         return curves_figure(self.rows, total=self.total, metric=self.metric)
 

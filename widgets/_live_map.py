@@ -36,7 +36,7 @@ class LiveMap(go.FigureWidget):
     """
 
     def __init__(
-        self, figure: go.Figure, held: Callable[[list[int] | None], None], clicked: Callable[[int], None]
+        self, figure: go.Figure, held: Callable[[list[int] | None], None], clicked: Callable[[int], Any]
     ) -> None:
         sides = dict.fromkeys((trace.xaxis, trace.yaxis) for trace in figure.data)
         kind = type(figure.data[0])  # what is drawn by WebGL lies above all that is not
@@ -108,6 +108,6 @@ class LiveMap(go.FigureWidget):
                 edits.pop("selectedpoints", None)
 
 
-def _each(function: Callable[[int], None], rows: npt.NDArray[np.int64]) -> None:
+def _each(function: Callable[[int], Any], rows: npt.NDArray[np.int64]) -> None:
     for row in rows[:1].tolist():  # points that lie over each other are one click
         function(row)

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
+import plotly.graph_objects as go
 
 from widgets._theme import CATEGORIES, OTHER, SYMBOLS, count, cut, headline, in_figure, layout, wrap
 
 if TYPE_CHECKING:
-    import plotly.graph_objects as go
-
     from workbench.clustering import Clusters
     from workbench.projection import Projection
 
@@ -27,8 +27,9 @@ _WIDEST, _NARROWEST = 240, 60  # letters of one hover text; where fewer are left
 _HEIGHT, _WIDTH = 470, 640  # pixels of the maps; a panel may be wider, but labels are laid out for a narrow one
 _LINE, _LETTER = 19, 6.8  # pixels of a label
 _ABOVE = 14  # pixels that a label stands above its medoid, so as not to hide a small cluster
-_AXES = {"showgrid": False, "zeroline": False, "showticklabels": False, "ticks": ""}
-_FRAME = {"showline": True, "mirror": True, "linecolor": "rgba(128,128,128,0.35)"}
+_AXES = {
+    "showgrid": False, "showticklabels": False, "showline": True, "mirror": True, "linecolor": "rgba(128,128,128,0.35)",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,8 +43,6 @@ class Groups:
     @classmethod
     def of(cls, values: Any, what: str) -> "Groups":
         """Group rows by their value, the most frequent first; more than 8 different numbers become 5 ranges."""
-        import pandas as pd
-
         values = pd.Series(values).reset_index(drop=True)
         if pd.api.types.is_numeric_dtype(values) and values.nunique() > len(CATEGORIES):
             values = pd.qcut(values, 5, duplicates="drop")
@@ -74,7 +73,7 @@ def map_figure(
     total: int | None = None,
     kept: float | None = None,
     linked: bool = False,
-) -> "go.Figure":
+) -> go.Figure:
     """Draw a map, or two side by side, with a trace for each of the 8 largest groups, one for the others, one for none.
 
     Args:
@@ -86,8 +85,6 @@ def map_figure(
         kept: share of the nearest texts that two maps have in common, for the title.
         linked: whether places mean the same on both maps, which then zoom together.
     """
-    import plotly.graph_objects as go
-
     number, share = len(groups.codes), 1 / len(maps)
     names = np.asarray(np.arange(number) if rows is None else rows, dtype=np.int32)
     hover, parts = hover_texts(texts), _parts(groups)
@@ -110,8 +107,8 @@ def map_figure(
             ))  # fmt: skip
         bounds = _bounds(places)
         domain = [side * share + 0.01 * side, (side + 1) * share - 0.01 * (len(maps) - 1 - side)]
-        axes[f"xaxis{end}"] = {**_AXES, **_FRAME, "range": bounds[0], "domain": domain, "anchor": f"y{end}"}
-        axes[f"yaxis{end}"] = {**_AXES, **_FRAME, "range": bounds[1], "anchor": f"x{end}"}
+        axes[f"xaxis{end}"] = {**_AXES, "range": bounds[0], "domain": domain, "anchor": f"y{end}"}
+        axes[f"yaxis{end}"] = {**_AXES, "range": bounds[1], "anchor": f"x{end}"}
         axes[f"yaxis{end}"] |= {"matches": "y"} if linked and side else {"scaleanchor": f"x{end}"}
         axes[f"xaxis{end}"] |= {"matches": "x"} if linked and side else {}
         if projection.method == "pca":

@@ -1,14 +1,13 @@
 """Scores of mined pairs and what a threshold takes of them, as a pure function."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
 from widgets._theme import CATEGORIES, INK, count, headline, layout
-
-if TYPE_CHECKING:
-    import plotly.graph_objects as go
 
 __all__ = ["mining_figure", "taken_at"]
 
@@ -30,7 +29,7 @@ def taken_at(
 
 def mining_figure(
     scores: Any, threshold: float, true: Any = None, positives: int = 0, score: str = "cosine similarity"
-) -> "go.Figure":
+) -> go.Figure:
     """Draw how the scores of mined pairs spread and, where the true ones are known, precision and recall by threshold.
 
     Args:
@@ -40,8 +39,6 @@ def mining_figure(
         positives: how many true pairs there are, found or not.
         score: what the scores are.
     """
-    from plotly.subplots import make_subplots
-
     scores = np.asarray(scores, dtype=float)
     true = None if true is None else np.asarray(true, dtype=bool)
     edges, read = np.histogram_bin_edges(scores, _BINS), taken_at(scores, threshold, true, positives)
@@ -68,14 +65,8 @@ def mining_figure(
         finding = f"{read['precision']:.0%} of them right, {read['recall']:.0%} of the true ones found"
         title = headline(taken, finding)
     figure.add_vline(x=threshold, line={"color": INK, "dash": "dot", "width": 2})
-    figure.update_layout(
-        layout(title, 276 + 160 * rows, {"l": 60, "r": 16, "t": 100, "b": 48}, keys=58),
-        barmode="overlay",
-        bargap=0,
-    )
-    grid = {"gridcolor": "rgba(128,128,128,0.25)", "zeroline": False, "ticks": ""}
-    figure.update_xaxes(grid)
-    figure.update_yaxes(grid)
+    look = layout(title, 276 + 160 * rows, {"l": 60, "r": 16, "t": 100, "b": 48}, keys=58)
+    figure.update_layout(look, barmode="overlay", bargap=0)
     figure.update_xaxes(title=score, row=rows)
     figure.update_yaxes(title="% of these pairs", row=1)
     if rows == 2:

@@ -6,52 +6,36 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import ipywidgets as widgets
+import pandas as pd
+import plotly.graph_objects as go
 import traitlets as tr
 
 from widgets._clicks import Echo
 from widgets._data import same
+from widgets._fields import controls, signature
 from widgets._job import Job, error_line
-from widgets._parts import draw, each, fold, pages, styled
+from widgets._parts import Result, button, draw, each, pages, styled
 from widgets._theme import CSS, count, duration, in_html
 from workbench.errors import Cancelled, WorkbenchError
 from workbench.progress import Bar, listen
 
-if TYPE_CHECKING:
-    import pandas as pd
-    import plotly.graph_objects as go
-
-__all__ = ["Panel", "Result"]
+__all__ = ["Panel", "R"]
 
 _STALE = "<div class='wb-stale'>An input has changed since this result was made. Press Run to renew it.</div>"
 
 
-class Result(Protocol):
-    """What a run makes: data, and the views of it that a panel shows."""
-
-    def plain(self) -> Any:
-        """Return what ``run`` returns: arrays, numbers and texts."""
-
-    def figure(self) -> "go.Figure":
-        """Return a plain figure, whose title says the finding."""
-
-    def frame(self) -> "pd.DataFrame":
-        """Return the figure's twin, a table."""
-
-    def caption(self) -> str:
-        """Return how to read the figure, and what it cannot show."""
-
-    def facts(self) -> dict[str, object]:
-        """Return the "Model" if there is one, what was shown of how much, and what else a reader may doubt."""
+R = TypeVar("R", bound=Result)
 
 
-class Panel(widgets.VBox):
+class Panel(widgets.VBox, Generic[R]):
     """A card with a form, a Run button and a result; what the mouse can do, Python can do too.
 
-    A subclass names its ``inputs``: traits that are constructor arguments too. Its ``_compute`` makes a ``Result``.
-    Those of the inputs that are ``live`` change a result within a moment, and do so without a press of Run.
+    A subclass names its ``inputs``: traits that are constructor arguments too. Those that have a label get a control,
+    which stands in the ``form`` or else under "More". Its ``_compute`` makes a ``Result``. Those of the inputs that are
+    ``live`` change a result within a moment, and do so without a press of Run.
 
     Attributes:
         state: "empty", "running", "done", "stale" (an input has changed since the result was made) or "error".
@@ -62,11 +46,17 @@ class Panel(widgets.VBox):
     purpose: ClassVar[str]
     first_step: ClassVar[str]
     inputs: ClassVar[tuple[str, ...]]
+    form: ClassVar[tuple[str, ...]]
     live: ClassVar[tuple[str, ...]] = ()
     example: ClassVar[Mapping[str, Any]]
 
     state = tr.Enum(("empty", "running", "done", "stale", "error"), "empty")
     result = tr.Any(None)
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Name all inputs in the signature, for help and for the completion of names."""
+        super().__init_subclass__(**options)
+        cls.__signature__ = signature(cls)
 
     def __init__(self, *, report: bool | None = None, **inputs: Any) -> None:
         super().__init__()
@@ -76,16 +66,16 @@ class Panel(widgets.VBox):
         self._done = ""
         self._filling = False
         self._build()
-        for name, value in inputs.items():
+        for name in sorted(inputs, key=[*self.inputs, *inputs].index):  # some follow others, whoever comes first
             if not self.has_trait(name):
                 raise TypeError(f"{type(self).__name__} has no input {name!r}; it has {', '.join(self.inputs)}.")
-            setattr(self, name, value)
+            setattr(self, name, inputs[name])
         self.observe(lambda change: self._changed(change["name"]), list(self.inputs))
         self._settle()
 
-    def _controls(self) -> tuple[list[widgets.Widget], list[widgets.Widget]]:
-        """Make the controls of the form, and those that are folded under "More"."""
-        raise NotImplementedError
+    def _controls(self) -> dict[str, Any]:
+        """Make the controls by name, in the order that those have that are folded under "More"."""
+        return controls(self)
 
     def _actions(self) -> list[widgets.Widget]:
         """Make further buttons to stand beside Run and Cancel."""
@@ -95,7 +85,7 @@ class Panel(widgets.VBox):
         """Return how much there is to do, in the unit that the user thinks in: (900, "texts")."""
         raise NotImplementedError
 
-    def _compute(self, inputs: dict[str, Any]) -> Result:
+    def _compute(self, inputs: dict[str, Any]) -> R:
         """Make the result of inputs; runs in another thread, so it touches no trait."""
         raise NotImplementedError
 
@@ -103,15 +93,15 @@ class Panel(widgets.VBox):
         """Return Python that makes the same result without the panel."""
         raise NotImplementedError
 
-    def _again(self, result: Any, inputs: dict[str, Any]) -> Result:
+    def _again(self, result: R, inputs: dict[str, Any]) -> R:
         """Make the result of inputs of which only ``live`` ones differ from those of ``result``."""
         return self._compute(inputs)
 
-    def _figures(self, result: Any) -> "Sequence[go.Figure]":
+    def _figures(self, result: R) -> Sequence[go.Figure]:
         """Return the plain figures of a result, for the panel and for reports; the first one is ``to_figure()``."""
         return [result.figure()]
 
-    def _views(self, result: Any) -> "Sequence[go.Figure | widgets.Widget]":
+    def _views(self, result: R) -> Sequence[go.Figure | widgets.Widget]:
         """Return what the panel shows above the caption: plain figures, and widgets such as a ``FigureWidget``."""
         return self._figures(result)
 
@@ -130,14 +120,13 @@ class Panel(widgets.VBox):
             job.cancelled = True
             self._end(job, Cancelled())
 
-    def to_figure(self) -> "go.Figure":
+    def to_figure(self) -> go.Figure:
         """Return the result as a plain plotly figure, which needs no panel."""
         return self._need().figure()
 
-    def to_frame(self) -> "pd.DataFrame":
+    def to_frame(self) -> pd.DataFrame:
         """Return the result as a table."""
-        frame: pd.DataFrame = self._need().frame()
-        return frame
+        return self._need().frame()
 
     def to_code(self) -> str:
         """Return Python that makes the shown result (before the first run: the one to come) without the panel."""
@@ -160,11 +149,6 @@ class Panel(widgets.VBox):
         if not self._filling:
             with self.refusing():
                 setattr(self, name, value)
-
-    def link(self, **controls: widgets.Widget) -> None:
-        """Keep inputs and the values of their controls the same, by name."""
-        for name, control in controls.items():
-            tr.link((self, name), (control, "value"))
 
     def fill(self, control: Any, options: list[Any] | None, value: Any) -> None:
         """Give a control new options (None: keep them) and a value; what it shows in between is nobody's choice."""
@@ -222,7 +206,7 @@ class Panel(widgets.VBox):
             if self._job is job:
                 self._end(job, error)
 
-    def _work(self, job: Job, compute: Callable[[dict[str, Any]], Result] | None = None) -> Result:
+    def _work(self, job: Job, compute: Callable[[dict[str, Any]], R] | None = None) -> R:
         with self._busy(job):
             with listen(job.heard):
                 result = (compute or self._compute)(job.inputs)
@@ -230,7 +214,7 @@ class Panel(widgets.VBox):
             self._show(job, result)
         return result
 
-    def _on_run(self, button: widgets.Button) -> None:
+    def _on_run(self) -> None:
         self._echo.act(each(self))
 
     def _start(self) -> None:
@@ -245,10 +229,10 @@ class Panel(widgets.VBox):
         with suppress(Exception):  # the panel has shown it; behind a button there is nobody else to tell
             work(*arguments)
 
-    def _on_example(self, button: widgets.Button) -> None:
+    def _on_example(self) -> None:
         for name, value in self.example.items():
             setattr(self, name, value)
-        self._on_run(button)
+        self._on_run()
 
     def _end(self, job: Job, error: BaseException | None) -> None:
         self._job = None
@@ -279,13 +263,14 @@ class Panel(widgets.VBox):
             left = f" · {duration(spent * (1 - part) / part)} left" if spent > 0.3 and part else ""
             self._bar.value, self._note.value = part, f"{count(round(part * amount))} of {count(amount)} {unit}{left}"
 
-    def _show(self, job: Job, result: Result) -> None:
+    def _show(self, job: Job, result: R) -> None:
         """Make every view of a result before the first is swapped in, so that one that fails changes nothing."""
         views, texts = list(self._views(result)), pages(result, self._code(job.inputs))
         caption, model = in_html(result.caption()), result.facts().get("Model")
         if self._job is not job:
             return
         said = f"Done at {time.strftime('%H:%M:%S')} in {duration(job.seconds())}{f', with {model}' if model else ''}."
+        self._made = views
         self.result, self._shown, self._done = result, job.inputs, f"<div class='wb-said'>{in_html(said)}</div>"
         plots = iter(self._plots)
         for place, view in enumerate(views):
@@ -301,19 +286,20 @@ class Panel(widgets.VBox):
     # What it looks like.
 
     def _build(self) -> None:
-        shown, folded = self._controls()
-        self._run = widgets.Button(description="Run", button_style="primary", tooltip="Make the result of these inputs")
-        self._cancel = widgets.Button(description="Cancel", disabled=True, tooltip="Stop; the last result stays")
+        self._fields = self._controls()
+        shown = [self._fields[name] for name in self.form]
+        folded = [control for name, control in self._fields.items() if name not in self.form]
+        self._run = button("Run", "Make the result of these inputs", self._on_run, button_style="primary")
+        self._cancel = button("Cancel", "Stop; the last result stays", self.cancel, disabled=True)
         self._bar = widgets.FloatProgress(max=1.0, layout={"width": "150px", "display": "none"})
         self._note, self._below, self._status = widgets.HTML(), widgets.HTML(), styled(widgets.HTML(), "wb-status")
+        self._guide = widgets.HTML()  # what there is to say of the inputs
         self._echo = Echo(self._start)
-        self._run.on_click(self._on_run)
-        self._cancel.on_click(lambda button: self.cancel())
-        more = widgets.ToggleButton(description="▸ More", tooltip="Further inputs", layout={"width": "88px"})
-        rest = styled(widgets.HBox(folded, layout={"display": "none"}), "wb-form")
-        more.observe(lambda change: fold(more, rest), "value")
-        start = widgets.Button(description="Try the example")
-        start.on_click(self._on_example)
+        more = widgets.ToggleButton(tooltip="Further inputs", layout={"width": "88px"})
+        rest = styled(widgets.HBox(folded), "wb-form")
+        tr.dlink((more, "value"), (more, "description"), lambda down: "▾ More" if down else "▸ More")
+        tr.dlink((more, "value"), (rest.layout, "display"), lambda down: "" if down else "none")
+        start = button("Try the example", "Run on data that came along", self._on_example)
         empty = styled(widgets.VBox([widgets.HTML(f"<p>{in_html(self.first_step)}</p>"), start]), "wb-empty")
         self._plots = [styled(widgets.Output(), "wb-figure")]
         tabs = [widgets.HTML(), widgets.HTML(), widgets.HTML()]
@@ -321,8 +307,9 @@ class Panel(widgets.VBox):
         self._card = styled(widgets.VBox([empty]), "wb-result")
         head = f"<div class='wb-title'>{in_html(self.title)}</div><p class='wb-purpose'>{in_html(self.purpose)}</p>"
         form = styled(widgets.HBox([*shown, more] if folded else shown), "wb-form")
-        actions = styled(widgets.HBox([self._run, self._cancel, *self._actions(), self._bar, self._note]), "wb-actions")
-        styled(self, "wb-panel").children = [widgets.HTML(CSS + head), form, rest, actions, self._status, self._card]
+        self._buttons = widgets.HBox([self._run, self._cancel, *self._actions(), self._bar, self._note])
+        below = [self._guide, styled(self._buttons, "wb-actions"), self._status, self._card]
+        styled(self, "wb-panel").children = [widgets.HTML(CSS + head), form, rest, *below]
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         """Show the panel; in report mode its figure and its table instead, which print and need no kernel."""
@@ -347,7 +334,8 @@ class Panel(widgets.VBox):
         values = {name: getattr(self, name) for name in self.inputs}
         return {name: value.copy() if isinstance(value, list) else value for name, value in values.items()}
 
-    def _need(self) -> Any:
-        if self.result is None:
+    def _need(self) -> R:
+        result: R | None = self.result
+        if result is None:
             raise WorkbenchError("There is no result yet. Press Run, or call run().")
-        return self.result
+        return result

@@ -3,12 +3,11 @@
 import base64
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import plotly.graph_objects as go
 
 from widgets._theme import cut, in_figure, in_html, layout
-
-if TYPE_CHECKING:
-    import plotly.graph_objects as go
 
 __all__ = ["picture_figure", "picture_grid", "thumbnail"]
 
@@ -38,10 +37,8 @@ def picture_grid(thumbnails: Sequence[str], scores: Sequence[float], captions: S
 
 def picture_figure(
     thumbnails: Sequence[str], scores: Sequence[float], captions: Sequence[str], title: str
-) -> "go.Figure":
+) -> go.Figure:
     """Return the same grid as a plain figure, for reports: hover over a picture for its whole caption."""
-    import plotly.graph_objects as go
-
     rows = -(-len(thumbnails) // _ROW)
     places = [(number % _ROW, rows - 1 - number // _ROW) for number in range(len(thumbnails))]
     figure = go.Figure(layout=layout(in_figure(title), 60 + _CELL * rows, {"l": 4, "r": 4, "t": 48, "b": 4}))

@@ -1,6 +1,6 @@
 """A report on the data of a panel: what it is written of, where it goes, and the link to it."""
 
-from collections.abc import Sequence
+import itertools
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -14,13 +14,13 @@ from workbench.errors import WorkbenchError
 __all__ = ["link", "report_of"]
 
 
-def report_of(inputs: dict[str, Any], out: str | Path, columns: Sequence[str], parameters: dict[str, Any]) -> Path:
+def report_of(inputs: dict[str, Any], out: str | Path, used: list[str], parameters: dict[str, Any]) -> Path:
     """Write a report of a run's inputs and return its path.
 
     Args:
         inputs: of a panel, with "data", "frame", "column" and "model".
         out: the HTML file; "" for a new one in the working folder.
-        columns: the inputs that name a column; data that is in no file is written beside the report with those only.
+        used: the columns of the data that are in use; if it is in no file, they are written beside the report.
         parameters: of ``write_report``.
 
     Raises:
@@ -41,9 +41,8 @@ def report_of(inputs: dict[str, Any], out: str | Path, columns: Sequence[str], p
     made: Path | None = None
     if not (isinstance(data, Path) or (isinstance(data, str) and (data in bundled_sets() or Path(data).is_file()))):
         made, parameters = path.with_suffix(".jsonl"), {"title": _title(inputs), **parameters}
-        used = dict.fromkeys(filter(None, (inputs[name] for name in columns)))
         made.parent.mkdir(parents=True, exist_ok=True)
-        inputs["frame"][[*used]].to_json(made, orient="records", lines=True, force_ascii=False)
+        inputs["frame"][used].to_json(made, orient="records", lines=True, force_ascii=False)
     try:
         report = write_report(made or data, path, text=inputs["column"], models=[model], **parameters)
     except BaseException:
@@ -72,7 +71,5 @@ def _title(inputs: dict[str, Any]) -> str:
 
 def _fresh() -> Path:
     """A file that is not there yet."""
-    number, path = 1, Path("report.html")
-    while path.exists():
-        number, path = number + 1, Path(f"report_{number + 1}.html")
-    return path
+    names = itertools.chain(["report.html"], (f"report_{number}.html" for number in itertools.count(2)))
+    return next(path for path in map(Path, names) if not path.exists())

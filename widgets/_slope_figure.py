@@ -1,12 +1,11 @@
 """Two orders of the same texts as a slope chart, and what two or more pipelines score, as pure functions."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import plotly.graph_objects as go
 
 from widgets._theme import CATEGORIES, INK, OTHER, cut, headline, in_figure, layout, wrap
-
-if TYPE_CHECKING:
-    import plotly.graph_objects as go
 
 __all__ = ["metrics_figure", "slope_figure"]
 
@@ -28,7 +27,7 @@ def slope_figure(
     judged: Collection[Any] = (),
     names: tuple[str, str] = ("retrieved", "re-ranked"),
     title: str = "",
-) -> "go.Figure":
+) -> go.Figure:
     """Join the places that passages have in two orders: those that are among the first ``k`` of either.
 
     Args:
@@ -41,8 +40,6 @@ def slope_figure(
         names: what the two orders are called.
         title: the finding; "" says where the best judged passage, or else the first one, came from.
     """
-    import plotly.graph_objects as go
-
     old, new = ({name: rank for rank, name in enumerate(side, 1)} for side in (before, after))
     shown = dict.fromkeys([*after[:k], *before[:k]])
     sides = [sorted((name for name in shown if name in ranks), key=ranks.__getitem__) for ranks in (old, new)]
@@ -61,21 +58,15 @@ def slope_figure(
     for star in (False, True):
         points = [(x, name) for x in (0, 1) for name in sides[x] if (name in judged) == star]
         figure.add_scatter(
-            x=[x for x, _ in points],
-            y=[places[x][name] for x, name in points],
-            mode="markers+text",
-            name="judged" if star else "passage",
-            text=["" if x else f"{old[name]}" for x, name in points],
-            textposition="middle left",
-            textfont={"size": 13, "color": INK},
+            x=[x for x, _ in points], y=[places[x][name] for x, name in points], mode="markers+text",
+            name="judged" if star else "passage", showlegend=star, cliponaxis=False,
+            text=["" if x else f"{old[name]}" for x, name in points], textposition="middle left",
+            textfont={"size": 13, "color": INK}, hovertemplate="%{customdata}<extra></extra>",
             customdata=[_hover(name, texts[name], old, new, names, scores) for _, name in points],
-            hovertemplate="%{customdata}<extra></extra>",
             marker={
                 "size": 16 if star else 9, "symbol": "star" if star else "circle", "opacity": 1,
                 "color": _GOLD if star else INK, "line": {"width": 1 if star else 0, "color": INK},
             },
-            showlegend=star,
-            cliponaxis=False,
         )  # fmt: skip
     labels = []
     for name in sides[1]:
@@ -88,13 +79,11 @@ def slope_figure(
         layout(title or _finding(texts, old, new, judged, names), height, _MARGIN, keys=60),
         legend_x=1,  # over the passages, where there is room for all of them
         xaxis={
-            "range": [-0.04, 1.04], "fixedrange": True, "showgrid": False, "zeroline": False, "showticklabels": False,
-            "ticks": "",
+            "range": [-0.04, 1.04], "fixedrange": True, "showgrid": False, "showticklabels": False,
         },
         yaxis={
-            "range": [height / _ROW - 136 / _ROW + 0.6, 0.4], "fixedrange": True, "showgrid": False, "zeroline": False,
-            "side": "right", "tickvals": list(range(1, len(labels) + 1)), "ticktext": labels, "ticks": "",
-            "tickfont": {"size": 13},
+            "range": [height / _ROW - 136 / _ROW + 0.6, 0.4], "fixedrange": True, "showgrid": False, "side": "right",
+            "tickvals": list(range(1, len(labels) + 1)), "ticktext": labels, "tickfont": {"size": 13},
         },
     )  # fmt: skip
     for side, name in enumerate(names):
@@ -105,10 +94,8 @@ def slope_figure(
     return figure
 
 
-def metrics_figure(measured: Mapping[str, Mapping[str, float]]) -> "go.Figure":
+def metrics_figure(measured: Mapping[str, Mapping[str, float]]) -> go.Figure:
     """Draw what each of some orders reaches by each metric: name → metric → value from 0 to 1."""
-    import plotly.graph_objects as go
-
     figure = go.Figure()
     names = [in_figure(cut(name, 60)) for name in measured]
     for place, metric in enumerate(dict.fromkeys(name for values in measured.values() for name in values)):
@@ -124,8 +111,8 @@ def metrics_figure(measured: Mapping[str, Mapping[str, float]]) -> "go.Figure":
     figure.update_layout(
         layout(headline("Best over all judged queries", best), height, {"l": 10, "r": 40, "t": 100, "b": 30}, keys=54),
         barmode="group",
-        yaxis={"autorange": "reversed", "automargin": True, "ticks": ""},
-        xaxis={"range": [0, 1], "gridcolor": "rgba(128,128,128,0.25)", "zeroline": False},
+        yaxis={"autorange": "reversed", "automargin": True},
+        xaxis_range=[0, 1],
     )
     return figure
 

@@ -22,6 +22,7 @@ OTHER = "#b6bcc2"  # whatever is beyond the eight largest categories, or not sel
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 # Readable on white (4.5 : 1) and on dark (4.1 : 1); inside a panel the style sheet takes the theme's own colour.
 INK = "#6e7781"
+_AXIS = {"gridcolor": "rgba(128,128,128,0.25)", "zeroline": False}
 CSS = f"<style>{(Path(__file__).parent / 'panel.css').read_text(encoding='utf-8')}</style>"
 
 # Line breaks, controls, and marks that reorder the text around them: a label must not be able to rewrite its neighbour.
@@ -113,8 +114,8 @@ def layout(title: str, height: int, margin: dict[str, int], keys: int = 0) -> di
     return {
         "template": {
             "layout": {
-                "xaxis": {"title": {"standoff": 6, "font": {"size": 13}}},
-                "yaxis": {"title": {"font": {"size": 13}}},
+                "xaxis": {**_AXIS, "title": {"standoff": 6, "font": {"size": 13}}},
+                "yaxis": {**_AXIS, "title": {"font": {"size": 13}}},
             }
         },
         "title": {"text": title, "font": {"size": 15}, "pad": {"t": 14}, **at_top},

@@ -3,29 +3,31 @@
 import time
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ipywidgets as widgets
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
+import plotly.graph_objects as go
 import traitlets as tr
 
+from widgets._data_panel import DataPanel
 from widgets._encode_figure import random_cosines, vectors_figure
-from widgets._pickers import DataPanel, Model, ModelPicker, load_model, model_facts, model_name, model_prompts, texts_of
+from widgets._fields import Choice, Model
+from widgets._models import load_model, model_facts, model_name, model_prompts
+from widgets._parts import button
 from widgets._theme import count, duration, in_html
-from workbench.errors import TruncationWarning, WorkbenchError, choose
+from workbench.errors import TruncationWarning, WorkbenchError
 from workbench.progress import listen
 from workbench.quantization import PRECISIONS, quantize_embeddings
 from workbench.texts import unique
-
-if TYPE_CHECKING:
-    import pandas as pd
-    import plotly.graph_objects as go
 
 __all__ = ["EncodePanel"]
 
 _Array = npt.NDArray[Any]
 
+_LENGTHS = [("as the model gives them", False), ("scaled to length 1", True)]
 _PROBE = 1.0  # seconds that an estimate takes, the loading of the model aside
 
 
@@ -64,14 +66,12 @@ class _Encoded:
         """Return how many tokens were left out of texts that are too long."""
         return 0 if self.tokens is None else int(np.maximum(self.tokens - self.limit, 0).sum())
 
-    def figure(self) -> "go.Figure":
+    def figure(self) -> go.Figure:
         """Return the histograms of lengths and of random pairs."""
         return vectors_figure(self.norms(), random_cosines(self.vectors))
 
-    def frame(self) -> "pd.DataFrame":
+    def frame(self) -> pd.DataFrame:
         """Return one row for each text; those that have a twin, and those that were cut, come first."""
-        import pandas as pd
-
         same_text, same_vector = self.twins()
         rows = np.arange(len(self.texts))
         columns: dict[str, Any] = {"row": rows, "text": self.texts, "length": self.norms().astype(float)}
@@ -118,7 +118,7 @@ class _Encoded:
         }
 
 
-class EncodePanel(DataPanel):
+class EncodePanel(DataPanel[_Encoded]):
     """Turn a column of texts into vectors, with an estimate before and a look at the vectors after.
 
     Args:
@@ -141,14 +141,17 @@ class EncodePanel(DataPanel):
     purpose = "Turn your texts into vectors, and see at once whether these are as they should be."
     first_step = "Pick a bundled set above, or upload a table, and press Run."
     inputs = ("data", "column", "model", "prompt", "precision", "truncate_dim", "normalize", "store")
+    form = ("data", "column", "model", "upload", "prompt", "precision", "truncate_dim")
     example = {"data": "faq", "column": "question"}  # noqa: RUF012 - the base class declares it as a class variable
 
-    model = Model("starter")
-    prompt = tr.Unicode("")
-    precision = tr.Unicode("float32")
-    truncate_dim = tr.Int(None, allow_none=True)
-    normalize = tr.Bool(False)
-    store = tr.Unicode("")
+    model = Model("starter", everywhere=True).tag(label="Model")
+    prompt = tr.Unicode("").tag(label="Prompt before each text", kind=widgets.Combobox)
+    precision = Choice("float32", list(PRECISIONS)).tag(label="Precision")
+    truncate_dim = tr.Int(None, allow_none=True).tag(
+        label="Dimensions (0: all)", kind=widgets.BoundedIntText, min=0, max=2**20
+    )
+    normalize = tr.Bool(False).tag(label="Length of vectors", options=_LENGTHS)
+    store = tr.Unicode("").tag(label="Keep vectors in a file")
 
     @property
     def embeddings(self) -> _Array | None:  # noqa: D102 - the class describes it
@@ -187,47 +190,32 @@ class EncodePanel(DataPanel):
 
     # Inputs.
 
-    @tr.validate("precision", "truncate_dim")
-    def _check_choice(self, proposal: Any) -> Any:
-        value = proposal["value"]
-        if proposal["trait"].name == "precision":
-            choose("precision", value, PRECISIONS)
-        elif value is not None and value < 1:
+    @tr.validate("truncate_dim")
+    def _check_width(self, proposal: Any) -> int | None:
+        value: int | None = proposal["value"]
+        if value is not None and value < 1:
             raise WorkbenchError(f"truncate_dim is {value}; give a number of dimensions, or None for all of them.")
         return value
 
     @tr.observe("model")
     def _tell_model(self, change: Any) -> None:
-        self._facts.value = f"<p class='wb-note'>{in_html(model_facts(self.model))}</p>"
-        self._prompts.options = tuple(model_prompts(self.model).values())
+        self._guide.value = f"<p class='wb-note'>{in_html(model_facts(self.model))}</p>"
+        self._fields["prompt"].options = tuple(model_prompts(self.model).values())
 
-    def _controls(self) -> tuple[list[widgets.Widget], list[widgets.Widget]]:
-        shown, folded = self._data_controls()
-        models = ModelPicker(self, everywhere=True)
-        self._facts = widgets.HTML(layout={"flex": "1 1 100%"})
-        self._prompts = widgets.Combobox(description="Prompt before each text", continuous_update=False)
-        precisions = widgets.Dropdown(description="Precision", options=list(PRECISIONS))
-        width = widgets.BoundedIntText(description="Dimensions (0: all)", max=2**20)
-        lengths = [("as the model gives them", False), ("scaled to length 1", True)]
-        normalize = widgets.Dropdown(description="Length of vectors", options=lengths)
-        store = widgets.Text(description="Keep vectors in a file", continuous_update=False)
-        self.link(prompt=self._prompts, precision=precisions, normalize=normalize, store=store)
-        tr.link((self, "truncate_dim"), (width, "value"), (lambda value: value or 0, lambda value: value or None))
+    def _build(self) -> None:
+        super()._build()
         self._tell_model(None)
-        return (
-            [*shown, models.menu, self._facts, self._prompts, precisions, width],
-            [models.other, *folded, store, normalize],
-        )
 
     def _actions(self) -> list[widgets.Widget]:
-        self._guess = widgets.Button(description="Estimate", tooltip="Encode for a second, and tell what all will take")
-        self._guess.on_click(lambda button: self._in_background(self.estimate))
-        return [self._guess]
+        say = "Encode for a second, and tell what all will take"
+        self._guess = button("Estimate", say, lambda: self._in_background(self.estimate))
+        return [self._guess, *super()._actions()]
 
     # The run.
 
     def _checked(self, inputs: dict[str, Any]) -> list[str]:
-        if not (texts := texts_of(inputs)):
+        texts: list[str] = inputs["texts"]
+        if not texts:
             raise WorkbenchError("There are no texts. Pick a bundled set, upload a table, or pass data to the panel.")
         if inputs["store"] and not isinstance(inputs["model"], str):
             raise WorkbenchError(

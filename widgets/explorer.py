@@ -1,25 +1,22 @@
 """The explorer: your texts as a map, with clusters, search, outliers, duplicates, and rows held by a lasso."""
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ipywidgets as widgets
 import numpy as np
+import pandas as pd
 import traitlets as tr
 
 from widgets._data import same
-from widgets._exploration import PARTS, Exploration, cluster_rows, gather, lay_out, may_learn
+from widgets._exploration import Exploration, cluster_rows, gather, lay_out, may_learn
 from widgets._explorer_code import explorer_code
 from widgets._explorer_form import ExplorerForm
 from widgets._live_map import LiveMap, Widener
 from widgets._map_figure import Groups
-from widgets._parts import styled
-from widgets._theme import count, cut, in_html, table
+from widgets._parts import button, rows_html, styled
+from widgets._theme import count, cut, in_html
 from workbench.errors import WorkbenchError
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 __all__ = ["Explorer", "ExplorerPanel"]
 
@@ -61,40 +58,17 @@ class ExplorerPanel(ExplorerForm):
 
     selected = tr.Any()
 
-    def __init__(
-        self,
-        data: Any = None,
-        text: str = "",
-        *,
-        column: str = "",
-        colour: str = "",
-        model: Any = "starter",
-        embeddings: Any = None,
-        after: Any = None,
-        linked: bool = True,
-        projection: str = "umap",
-        projection_settings: Mapping[str, Any] | None = None,
-        clustering: str = "kmeans",
-        clustering_settings: Mapping[str, Any] | None = None,
-        most: int = 100_000,
-        seed: int = 0,
-        report: bool | None = None,
-    ) -> None:
-        picked = {"column": column or text} if column or text else {}
-        super().__init__(
-            data, report=report, **picked, colour=colour, model=model, embeddings=embeddings, after=after,
-            linked=linked, projection=projection, projection_settings=dict(projection_settings or {}),
-            clustering=clustering, clustering_settings=dict(clustering_settings or {}), most=most, seed=seed,
-        )  # fmt: skip
+    def __init__(self, data: Any = None, text: str = "", **inputs: Any) -> None:
+        inputs = {name: value for name, value in inputs.items() if value is not None}
+        super().__init__(data, **inputs | ({"column": inputs.get("column") or text} if text else {}))
 
     # What was found.
 
     @property
-    def selection(self) -> "pd.DataFrame":
+    def selection(self) -> pd.DataFrame:
         """The rows that are selected, as ``to_frame`` has them; assign rows, or one True or False for each row."""
-        places = np.searchsorted(self._need().rows, self.selected)
-        frame: pd.DataFrame = self.result.frame().iloc[places]
-        return frame
+        result = self._need()
+        return result.frame().take(np.searchsorted(result.rows, self.selected))
 
     @selection.setter
     def selection(self, rows: Any) -> None:
@@ -120,51 +94,45 @@ class ExplorerPanel(ExplorerForm):
             self.result.place(int(missing))  # says why it cannot be selected
         return [int(row) for row in np.unique(rows)]
 
-    def neighbours(self, row: int, k: int = 10) -> "pd.DataFrame":
+    def neighbours(self, row: int, k: int = 10) -> pd.DataFrame:
         """Show the k texts nearest to a row's in the space of the vectors, and return them with their similarity."""
         near = self._need().neighbours(row, k)
         own = self.result.texts[self.result.place(row)]
         return self._point_at(f"Nearest to row {row}: {own}", near)
 
-    def find(self, query: str, k: int = 10) -> "pd.DataFrame":
+    def find(self, query: str, k: int = 10) -> pd.DataFrame:
         """Show the k texts nearest to a query, with rings on the map, and return them with their similarity."""
         return self._point_at(f"Nearest to “{query}”", self._need().find(query, k))
 
-    def outliers(self, k: int = 20) -> "pd.DataFrame":
+    def outliers(self, k: int = 20) -> pd.DataFrame:
         """Return the k texts least like their 5 nearest, with the mean of these similarities."""
-        frame: pd.DataFrame = self._need().outliers(k)
-        return frame
+        return self._need().outliers(k)
 
-    def duplicates(self, threshold: float = 0.95) -> "pd.DataFrame":
+    def duplicates(self, threshold: float = 0.95) -> pd.DataFrame:
         """Return pairs of texts with a similarity of ``threshold`` or more, best first."""
-        frame: pd.DataFrame = self._need().duplicates(threshold)
-        return frame
+        return self._need().duplicates(threshold)
 
     # What answers to the mouse, and to the keyboard.
 
-    def _controls(self) -> tuple[list[widgets.Widget], list[widgets.Widget]]:
-        controls = super()._controls()
+    def _controls(self) -> dict[str, Any]:
         self._map: Any = None  # the LiveMap that is shown
-        self._next: Any = None
         self._widener = Widener()
         self._near: tuple[str, pd.DataFrame] | None = None
         self._search = widgets.Text(
             description="Search", placeholder="words, then Enter", continuous_update=False, tooltip="Rings the nearest"
         )
         self._picker = widgets.Dropdown(description="Select", options=[("a group …", _NO_GROUP)])
-        clear = widgets.Button(description="Clear", tooltip="Select nothing, and take the rings away")
+        clear = button("Clear", "Select nothing, and take the rings away", self._on_clear)
         self._lists = styled(widgets.ToggleButtons(options=_LISTS), "wb-lists")
         self._list = styled(widgets.HTML(), "wb-list")
         self._search.observe(lambda change: self._on_search(change["new"]), "value")
         self._picker.observe(lambda change: self._on_pick(change["new"]), "value")
         self._lists.observe(lambda change: self._write_list(), "value")
-        clear.on_click(lambda button: self._on_clear())
         self._tools = styled(widgets.HBox([self._search, self._picker, clear]), "wb-form")
-        return controls
+        return super()._controls()
 
-    def _views(self, result: Any) -> list[widgets.Widget]:
-        live = LiveMap(result.figure(), self._on_held, self._on_click)
-        self._next = styled(live, "wb-figure")
+    def _views(self, result: Exploration) -> list[widgets.Widget]:
+        live = styled(LiveMap(result.figure(), self._on_held, self.neighbours), "wb-figure")
         return [self._tools, live, self._widener, self._lists, self._list]
 
     @tr.observe("result")
@@ -173,7 +141,7 @@ class ExplorerPanel(ExplorerForm):
         old, new = change["old"], change["new"]
         if self._map is not None:
             self._map.close()
-        self._map, self._near = self._next, None
+        self._map, self._near = self._made[1], None
         names = [(cut(name, 44), code) for code, name in enumerate(new.groups.names[:_OFFERED])]
         none = [(f"no {new.groups.what}", -1)] if (new.groups.codes < 0).any() else []
         self.fill(self._picker, [("a group …", _NO_GROUP), *names, *none], _NO_GROUP)
@@ -196,9 +164,6 @@ class ExplorerPanel(ExplorerForm):
         self.selected = rows or []
         self._map.keep(self.selected or None)  # also where nothing has changed, since the browser has drawn something
 
-    def _on_click(self, row: int) -> None:
-        self.neighbours(row)
-
     def _on_pick(self, code: int) -> None:
         if code != _NO_GROUP and not self._filling:
             self.selected = self.result.rows[self.result.groups.rows(code)]
@@ -214,7 +179,7 @@ class ExplorerPanel(ExplorerForm):
         self.selected = []
         self._write_list()
 
-    def _point_at(self, title: str, near: "pd.DataFrame") -> "pd.DataFrame":
+    def _point_at(self, title: str, near: pd.DataFrame) -> pd.DataFrame:
         self._near = title, near
         if self.state == "error":
             self._settle()
@@ -230,28 +195,24 @@ class ExplorerPanel(ExplorerForm):
             said = f"{count(len(self.selected))} of {count(len(result.rows))} texts selected."
             said += "" if self.selected else " Draw around points with the mouse, or pick a group above."
             groups = [result.groups.names[code] if code >= 0 else "" for code in result.groups.codes[places]]
-            frame: Any = {"row": chosen, result.groups.what: groups, "text": [result.texts[place] for place in places]}
+            texts = [result.texts[place] for place in places]
+            frame = pd.DataFrame({"row": chosen, result.groups.what: groups, "text": texts})
         elif kind == "Nearest":
-            said, frame = self._near or ("Click a point, or search, to see what is nearest.", {})
+            said, frame = self._near or ("Click a point, or search, to see what is nearest.", pd.DataFrame())
         elif kind == "Outliers":
             said, frame = "The texts least like their 5 nearest, by the mean of these similarities.", result.outliers()
         else:
             frame = result.duplicates()
             said = f"{count(len(frame))} pairs of texts with a similarity of 0.95 or more."
-        rings = frame["row"] if kind in ("Nearest", "Outliers") and len(frame) else []
-        places = np.searchsorted(result.rows, rings)
+        ringed = kind in ("Nearest", "Outliers") and len(frame)
+        places = np.searchsorted(result.rows, frame["row"] if ringed else np.array([], int))
         self._map.ring(
             [made.coordinates[places] for made in result.maps.values()], [str(i + 1) for i in range(len(places))]
         )
-        columns = {name: list(values)[:_LISTED] for name, values in frame.items()}
-        rows = [
-            [f"{value:.4f}" if isinstance(value, float) else value for value in row]
-            for row in zip(*columns.values(), strict=True)
-        ]
-        note = f"The first {_LISTED} are shown; panel.selection has all." if len(self.selected) > _LISTED else ""
-        self._list.value = f"<p class='wb-note'>{in_html(cut(said, 200))}</p>" + (
-            table(list(columns), rows, note if kind == "Selection" else "") if rows else ""
-        )
+        more = kind == "Selection" and len(self.selected) > _LISTED
+        note = f"The first {_LISTED} are shown; panel.selection has all." if more else ""
+        listed = rows_html(frame.head(_LISTED), note) if len(frame) else ""
+        self._list.value = f"<p class='wb-note'>{in_html(cut(said, 200))}</p>{listed}"
 
     # The run.
 
@@ -268,7 +229,7 @@ class ExplorerPanel(ExplorerForm):
 
         models = [inputs["after"], *[inputs["model"]] * (inputs["embeddings"] is None)]
         source = kept(*_SOURCE) and not any(may_learn(model) for model in models)
-        parts = {name: getattr(old, name) for name in PARTS} if source else gather(inputs)
+        parts = vars(old) if source else gather(inputs)
         way, knobs, seed = inputs["clustering"], inputs["clustering_settings"], inputs["seed"]
         same_clusters = source and kept("clustering", "clustering_settings")
         clusters = old.clusters if same_clusters else cluster_rows(parts["vectors"][0], way, seed, knobs)
@@ -276,10 +237,8 @@ class ExplorerPanel(ExplorerForm):
         same_map = source and kept("projection", "projection_settings", "linked")
         maps = old.maps if same_map else lay_out(parts["vectors"], parts["names"], method, seed, linked, settings)
         topics = old.topics if same_clusters else Groups.topics(clusters, parts["texts"])
-        result = Exploration(
-            **parts, maps=maps, linked=linked, clusters=clusters, topics=topics, groups=topics, seed=seed
-        )
-        return self._again(result, inputs)
+        made = {"maps": maps, "linked": linked, "clusters": clusters, "topics": topics, "groups": topics, "seed": seed}
+        return self._again(Exploration(**parts | made), inputs)
 
     def _again(self, result: Exploration, inputs: dict[str, Any]) -> Exploration:
         colour = inputs["colour"]
@@ -287,7 +246,7 @@ class ExplorerPanel(ExplorerForm):
         return replace(result, groups=groups)
 
     def _code(self, inputs: dict[str, Any]) -> str:
-        return explorer_code(inputs)
+        return explorer_code(inputs, self._plain_data(inputs))
 
 
 Explorer = ExplorerPanel

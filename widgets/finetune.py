@@ -6,27 +6,27 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ipywidgets as widgets
+import pandas as pd
+import plotly.graph_objects as go
 import traitlets as tr
 
 from widgets import _finetune as steps
 from widgets._curves import curves_figure
+from widgets._data_panel import DataPanel
+from widgets._fields import Choice, Column, Model
 from widgets._finetune_figure import HEIGHT
 from widgets._job import Job
-from widgets._parts import draw, styled
-from widgets._pickers import DataPanel, Model, ModelPicker, load_model
+from widgets._models import load_model
+from widgets._parts import button, draw, styled
 from widgets._theme import count, duration, in_html, table
 from workbench import losses
-from workbench.errors import WorkbenchError, choose
+from workbench.errors import WorkbenchError
 from workbench.progress import Bar
 from workbench.projection import METHODS
 from workbench.training import History, suggest_columns
-
-if TYPE_CHECKING:
-    import pandas as pd
-    import plotly.graph_objects as go
 
 __all__ = ["FinetunePanel"]
 
@@ -39,7 +39,7 @@ class _Live(History):
 
     shows_progress = True  # so that the trainer shows none
 
-    def __init__(self, show: "Callable[[go.Figure], Any]") -> None:
+    def __init__(self, show: Callable[[go.Figure], Any]) -> None:
         super().__init__()
         self._show, self._drawn = show, 0.0
         self.begun, self.ended = math.inf, 0.0  # when the first and the last step were done
@@ -57,7 +57,7 @@ class _Live(History):
             self._drawn = time.monotonic()
 
 
-class FinetunePanel(DataPanel):
+class FinetunePanel(DataPanel[steps.Finetuned]):
     """Fine-tune a model on columns of your own data, and see what changed.
 
     Args:
@@ -89,22 +89,22 @@ class FinetunePanel(DataPanel):
         "data", "column", "second", "third", "label", "loss", "model",
         "negatives", "epochs", "batch_size", "learning_rate", "held_out", "map", "seed",
     )  # fmt: skip
-    columns = ("column", "second", "third", "label")
+    form = ("data", "upload", "column", "second", "third", "label", "loss", "model", "preview")
     labels_in = "label"
     example = {"data": "support_messages", "epochs": 10}  # noqa: RUF012 - the base class declares it as a class variable
 
-    second = tr.Unicode("")
-    third = tr.Unicode("")
-    label = tr.Unicode("")
-    loss = tr.Unicode("")
-    model = Model("starter")
-    negatives = tr.Int(0, min=0, max=5)
-    epochs = tr.Int(5, min=1, max=1000)
-    batch_size = tr.Int(32, min=2, max=4096)
-    learning_rate = tr.Float(0.0, min=0.0, max=10.0)
-    held_out = tr.Float(0.2, min=0.01, max=0.9)
-    map = tr.Unicode("pca")
-    seed = tr.Int(0)
+    second = Column(text=True).tag(label="Second text")
+    third = Column(text=True).tag(label="Negative")
+    label = Column().tag(label="Score or class")
+    loss = Choice("", losses.__all__, none="suggested").tag(label="Loss")
+    model = Model("starter").tag(label="Model")
+    negatives = tr.Int(0, min=0, max=5).tag(label="Hard negatives")
+    epochs = tr.Int(5, min=1, max=1000).tag(label="Epochs")
+    batch_size = tr.Int(32, min=2, max=4096).tag(label="Batch size")
+    learning_rate = tr.Float(0.0, min=0.0, max=10.0).tag(label="Learning rate (0: usual)", step=1e-5)
+    held_out = tr.Float(0.2, min=0.01, max=0.9).tag(label="Share held out", step=0.05)
+    map = Choice("pca", list(METHODS)).tag(label="Map")
+    seed = tr.Int(0).tag(label="Seed", kind=widgets.IntText)
 
     def __init__(self, data: Any = None, **inputs: Any) -> None:
         self._live = _Live(lambda figure: None)
@@ -116,7 +116,7 @@ class FinetunePanel(DataPanel):
         return None if self.result is None else self.result.model
 
     @property
-    def history(self) -> "pd.DataFrame":  # noqa: D102 - the class describes it
+    def history(self) -> pd.DataFrame:  # noqa: D102 - the class describes it
         frame: pd.DataFrame = self._live.to_frame()
         return frame
 
@@ -146,7 +146,7 @@ class FinetunePanel(DataPanel):
         """Return the losses that fit the columns: name → what speaks for it, the most advisable first."""
         return steps.suggestions(self._inputs(), _SEEN)
 
-    def preview(self) -> "pd.DataFrame":
+    def preview(self) -> pd.DataFrame:
         """Return some rows as the loss will see them, with mined negatives if these are asked for."""
         inputs = self._inputs()
         frame: pd.DataFrame = steps.mine(steps.picked(inputs, _SEEN), load_model(self.model), inputs).to_pandas()
@@ -163,36 +163,20 @@ class FinetunePanel(DataPanel):
 
     # Inputs, from Python and from the form.
 
-    @tr.validate("second", "third", "label", "loss", "map")
-    def _check_choice(self, proposal: Any) -> str:
-        name, value = proposal["trait"].name, proposal["value"]
-        every = () if self._frame is None else self._frame.columns
-        known: dict[str, Any] = {"label": every, "loss": losses.__all__, "map": METHODS}
-        if value or name == "map":
-            choose("column" if name in self.columns else name, value, dict.fromkeys(known.get(name, self._found)))
-        return str(value)
-
     @tr.observe("data")
     def _take_data(self, change: Any) -> None:
         """Guess what the columns are, unless those that are chosen are there, too."""
         chosen = [getattr(self, name) for name in self.columns]
         super()._take_data(change)
-        names = [] if self._frame is None else list(self._frame.columns)
-        for role in self._roles.values():
-            self.fill(role, [("none", ""), *((one, one) for one in names)], None)
-        if self._frame is not None and not (chosen[0] and {*chosen} <= {"", *names}):
+        if self._frame is not None and not (chosen[0] and {*chosen} <= {"", *self._frame.columns}):
             texts, label = suggest_columns(self._frame)
-            chosen, self.loss = [*[*texts, "", ""][:3], label], ""
-        for name, value in zip(self.columns, chosen if names else [""] * 4, strict=True):
-            setattr(self, name, value)
-            if name in self._roles:
-                self.fill(self._roles[name], None, value)
+            self.loss = ""
+            for name, value in zip(self.columns, [*[*texts, "", ""][:3], label], strict=True):
+                setattr(self, name, value)
         self._guess()
 
     @tr.observe("column", "second", "third", "label", "loss", "negatives")
     def _take_role(self, change: Any) -> None:
-        if (role := self._roles.get(change["name"])) is not None and self._frame is not None:
-            self.fill(role, None, change["new"])
         self._guess()
 
     def _guess(self) -> None:
@@ -205,19 +189,19 @@ class FinetunePanel(DataPanel):
         except WorkbenchError as error:
             self._guide.value = f"<div class='wb-error'>{in_html(error)}</div>"
 
-    def _say(self, found: dict[str, str], rows: "pd.DataFrame", note: str = "") -> None:
+    def _say(self, found: dict[str, str], rows: pd.DataFrame, note: str = "") -> None:
         suggested, chosen = next(iter(found), "none fits"), self.loss or next(iter(found), "")
         names = dict.fromkeys([*found, *filter(None, [self.loss])])
-        self.fill(self._losses, [(f"suggested: {suggested}", ""), *((one, one) for one in names)], self.loss)
+        self.fill(self._fields["loss"], [(f"suggested: {suggested}", ""), *((one, one) for one in names)], self.loss)
         lines = [[("▸ " if name == chosen else "") + name, reason] for name, reason in list(found.items())[:4]]
         seen = table(list(rows.columns), rows.head(3).to_numpy().tolist(), note)
         self._guide.value = f"{table(['loss that fits', 'why'], lines)}<p class='wb-note'>What it will see:</p>{seen}"
 
-    def _on_preview(self, button: widgets.Button) -> None:
-        button.disabled = True
-        self._in_background(self._look, button)
+    def _on_preview(self) -> None:
+        self._fields["preview"].disabled = True
+        self._in_background(self._look)
 
-    def _look(self, button: widgets.Button) -> None:
+    def _look(self) -> None:
         try:
             with self.refusing():
                 found, rows = self.suggestions(), self.preview()
@@ -225,48 +209,23 @@ class FinetunePanel(DataPanel):
                 said = f"{count(self._amount(self._inputs())[0])} steps, about {duration(self.estimate())}."
                 self._say(found, rows, said)
         finally:
-            button.disabled = False
+            self._fields["preview"].disabled = False
 
-    def _controls(self) -> tuple[list[widgets.Widget], list[widgets.Widget]]:
-        shown, folded = self._data_controls()
-        self._columns.description = "First text"
-        self._roles, self._guide, self._plot = {}, widgets.HTML(), styled(widgets.Output(), "wb-figure")
-        for name, called in {"second": "Second text", "third": "Negative", "label": "Score or class"}.items():
-            self._roles[name] = widgets.Dropdown(description=called, options=[("none", "")])
-        self._losses = widgets.Dropdown(description="Loss", options=[("suggested", "")])
-        for name, control in {**self._roles, "loss": self._losses}.items():
-            control.observe(lambda change, name=name: self.pick(name, change["new"]), "value")
-        models = ModelPicker(self)
-        numbers: dict[str, Any] = {
-            "negatives": widgets.BoundedIntText(description="Hard negatives", min=0, max=5),
-            "epochs": widgets.BoundedIntText(description="Epochs", min=1, max=1000),
-            "batch_size": widgets.BoundedIntText(description="Batch size", min=2, max=4096),
-            "learning_rate": widgets.BoundedFloatText(description="Learning rate (0: usual)", min=0, max=10, step=1e-5),
-            "held_out": widgets.BoundedFloatText(description="Share held out", min=0.01, max=0.9, step=0.05),
-            "map": widgets.Dropdown(description="Map", options=list(METHODS)),
-            "seed": widgets.IntText(description="Seed"),
-        }
-        self.link(**numbers)
-        look = widgets.Button(description="Preview", tooltip="See the rows, mine negatives, estimate the time")
-        look.on_click(self._on_preview)
+    def _controls(self) -> dict[str, Any]:
+        fields = super()._controls()
+        fields["column"].description = "First text"
+        self._plot = styled(widgets.Output(), "wb-figure")
+        look = button("Preview", "See the rows, mine negatives, estimate the time", self._on_preview)
         where = widgets.Text(description="Folder, or organization/name on the hub", value="my-model")
-        keepers = [widgets.Button(description="Save"), widgets.Button(description="Push to the hub")]
-        for button, keep in zip(keepers, (self.save, self.push), strict=True):
-            button.on_click(lambda button, keep=keep: self._on_keep(keep, where.value.strip()))
-        self._keep = styled(widgets.HBox([where, *keepers]), "wb-form")
-        sets, column, upload = shown
-        first = [sets, upload, column, *self._roles.values(), self._losses, models.menu, look]
-        return first, [*numbers.values(), models.other, *folded]
+        save = button("Save", "Write the model to a folder", lambda: self._on_keep(self.save, where.value.strip()))
+        push = button("Push to the hub", "Upload it", lambda: self._on_keep(self.push, where.value.strip()))
+        self._keep = styled(widgets.HBox([where, save, push]), "wb-form")
+        return {**fields, "preview": look}
 
     def _actions(self) -> list[widgets.Widget]:
         self._hold = widgets.ToggleButton(description="Pause", tooltip="Wait after this step", disabled=True)
         self._hold.observe(lambda change: self._on_hold(), "value")
-        return [self._hold]
-
-    def _build(self) -> None:
-        super()._build()
-        *above, actions, status, card = super().children
-        self.children = [*above, self._guide, actions, status, card]
+        return [self._hold, *super()._actions()]
 
     def _on_hold(self) -> None:
         self._hold.description = "Continue" if self._hold.value else "Pause"
@@ -307,7 +266,7 @@ class FinetunePanel(DataPanel):
         if bar.unit == "steps" and bar.done:  # not the texts that an evaluation encodes in between
             super()._show_progress(job, bar)
 
-    def _views(self, result: Any) -> list[Any]:
+    def _views(self, result: steps.Finetuned) -> list[Any]:
         return [result.figure(), self._keep]
 
     def _compute(self, inputs: dict[str, Any]) -> steps.Finetuned:

@@ -1,36 +1,33 @@
 """The similarity heatmap: how alike a model finds each two of your texts."""
 
-import warnings
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ipywidgets as widgets
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
+import plotly.graph_objects as go
 import traitlets as tr
 
 from widgets._clicks import Clicks
 from widgets._comparison import ALL, ORDERS, Comparison
 from widgets._data import is_data
+from widgets._data_panel import DataPanel, written
+from widgets._fields import Choice, Model, Texts
 from widgets._figures import SIMILARITIES
+from widgets._models import load_model, model_name, vectors_of
 from widgets._parts import styled
-from widgets._pickers import DataPanel, Model, ModelPicker, load_model, model_name
 from widgets._theme import count
-from workbench.errors import TruncationWarning, WorkbenchError, choose
-from workbench.texts import as_texts, clean
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import pandas as pd
-    import plotly.graph_objects as go
+from workbench.errors import WorkbenchError
 
 __all__ = ["HeatmapPanel"]
 
 _MOST_TEXTS = 2000  # 4 million cells, 21 MB for the browser
 
 
-class HeatmapPanel(DataPanel):
+class HeatmapPanel(DataPanel[Comparison]):
     """Compare up to 2,000 texts, with each other or with documents, and see the scores as cells of colours.
 
     Args:
@@ -56,6 +53,7 @@ class HeatmapPanel(DataPanel):
     first_step = "Write or paste two or more texts above, one a line, and press Run."
     inputs = ("texts", "documents", "model", "similarity", "order", "threshold")
     live = ("similarity", "order", "threshold")
+    form = ("texts", "documents", "column", "model", "similarity", "order", "threshold")
     columns = ("column", "list")  # of a report
     labels_in = "list"
     example = {  # noqa: RUF012 - the base class declares it as a class variable
@@ -69,11 +67,11 @@ class HeatmapPanel(DataPanel):
         ]
     }
 
-    texts = tr.Any()
-    documents = tr.Any()
-    model = Model("starter")
-    similarity = tr.Unicode("cosine")
-    order = tr.Unicode("as given")
+    texts = Texts().tag(label="Texts, one a line", rows=5)
+    documents = Texts().tag(label="Compare with (empty: with each other)", rows=5)
+    model = Model("starter").tag(label="Model")
+    similarity = Choice("cosine", {**SIMILARITIES, ALL: "all four, side by side"}).tag(label="Similarity")
+    order = Choice("as given", list(ORDERS)).tag(label="Order")
     threshold = tr.Float(None, allow_none=True)
     pair = tr.Tuple(tr.Int(), tr.Int(), default_value=(0, 0))
 
@@ -91,59 +89,22 @@ class HeatmapPanel(DataPanel):
     def similarities(self) -> npt.NDArray[np.float32] | None:  # noqa: D102 - the class describes it
         return None if self.result is None else self.result.similarities
 
-    def to_frame(self, limit: int | None = 1000) -> "pd.DataFrame":
+    def to_frame(self, limit: int | None = 1000) -> pd.DataFrame:
         """Return the most similar pairs, best first; with ``limit=None`` all n (n - 1) / 2 of them."""
-        frame: pd.DataFrame = self._need().frame(limit)
-        return frame
+        return self._need().frame(limit)
 
     # Inputs, from Python and from the form.
-
-    @tr.default("texts")
-    def _no_texts(self) -> list[str]:
-        return []
-
-    @tr.default("documents")
-    def _no_documents(self) -> list[str]:
-        return []
-
-    @tr.validate("texts", "documents")
-    def _check_texts(self, proposal: Any) -> list[str]:
-        return clean(as_texts(proposal["value"], name=proposal["trait"].name)[0])
-
-    @tr.validate("similarity", "order")
-    def _check_choice(self, proposal: Any) -> Any:
-        name, known = proposal["trait"].name, {"similarity": {**SIMILARITIES, ALL: ""}, "order": ORDERS}
-        choose(name, proposal["value"], known[name])
-        return proposal["value"]
 
     @tr.observe("column")
     def _take_column(self, change: Any) -> None:
         super()._take_column(change)
         self.texts = self.texts_in_column
 
-    @tr.observe("texts", "documents")
-    def _write_area(self, change: Any) -> None:
-        area, texts = self._areas[change["name"]], change["new"]
-        written = "\n".join(" ".join(text.splitlines()) for text in texts[:_MOST_TEXTS])
-        if _lines(area.value) != _lines(written):
-            self.fill(area, None, written)
-
-    def _controls(self) -> tuple[list[widgets.Widget], list[widgets.Widget]]:
-        self._areas = {}
-        labels = {"texts": "Texts, one a line", "documents": "Compare with (empty: with each other)"}
-        for name, label in labels.items():
-            self._areas[name] = area = widgets.Textarea(description=label, rows=5, continuous_update=False)
-            area.observe(lambda change, name=name: self.pick(name, _lines(change["new"])), "value")
-        choices = [*((measure, name) for name, measure in SIMILARITIES.items()), ("all four, side by side", ALL)]
-        functions = widgets.Dropdown(description="Similarity", options=choices)
-        orders = widgets.Dropdown(description="Order", options=list(ORDERS))
+    def _controls(self) -> dict[str, Any]:
         self._least = widgets.FloatSlider(
             description="Hide below", min=-1, value=-1, step=0.01, continuous_update=False
         )
-        self.link(similarity=functions, order=orders)
         self._least.observe(lambda change: self.pick("threshold", self._chosen(change["new"])), "value")
-        self._models = ModelPicker(self)
-        (sets, columns, upload), path = self._data_controls()
         self._numbers = [widgets.BoundedIntText(min=1, max=1), widgets.BoundedIntText(min=1, max=1)]
         for number in self._numbers:
             number.observe(lambda change: self.pick("pair", tuple(one.value for one in self._numbers)), "value")
@@ -151,8 +112,7 @@ class HeatmapPanel(DataPanel):
         self._clicks.observe(lambda change: self._take_click(change["new"]), "point")
         numbers = styled(widgets.HBox([*self._numbers, self._clicks]), "wb-numbers")
         self._pane = styled(widgets.VBox([numbers, self._sides]), "wb-pane")
-        shown = [*self._areas.values(), columns, self._models.menu, functions, orders, self._least]
-        return shown, [self._models.other, sets, upload, *path]
+        return {**super()._controls(), "threshold": self._least}
 
     def _chosen(self, value: float) -> float | None:
         """What the slider stands for: at its lower end, everything is shown."""
@@ -164,7 +124,7 @@ class HeatmapPanel(DataPanel):
 
     # Two texts of the result side by side.
 
-    def _views(self, result: Any) -> "Sequence[go.Figure | widgets.Widget]":
+    def _views(self, result: Comparison) -> Sequence[go.Figure | widgets.Widget]:
         return [result.figure(), self._pane]
 
     @tr.observe("result")
@@ -220,66 +180,60 @@ class HeatmapPanel(DataPanel):
                 )
         model = load_model(inputs["model"])
         ask, answer = ("encode_query", "encode_document") if documents else ("encode", "encode")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", TruncationWarning)  # the caption says it
-            embeddings = np.asarray(getattr(model, ask, model.encode)(texts), dtype=np.float32)  # (n, dim)
-            others = embeddings
-            if documents:
-                others = np.asarray(getattr(model, answer, model.encode)(documents), dtype=np.float32)  # (m, dim)
+        embeddings = vectors_of(model, texts, ask)  # (n, dim)
+        others = vectors_of(model, documents, answer) if documents else embeddings  # (m, dim)
         limit = getattr(model, "max_seq_length", None)
         cut = 0 if limit is None else int((model.token_counts(texts + documents) > limit).sum())
         blank = len(inputs["texts"]) + len(inputs["documents"]) - len(texts) - len(documents)
-        about = (model_name(inputs["model"]), blank, cut, *_view(inputs))
-        return _finite(Comparison(texts, documents or None, embeddings, others, *about))
+        view = {name: inputs[name] for name in self.live}
+        about = (model_name(inputs["model"]), blank, cut)
+        return _finite(Comparison(texts, documents or None, embeddings, others, *about, **view))
 
-    def _again(self, result: Any, inputs: dict[str, Any]) -> Comparison:
-        choice, arrangement, threshold = _view(inputs)
-        return _finite(replace(result, choice=choice, arrangement=arrangement, threshold=threshold))
+    def _again(self, result: Comparison, inputs: dict[str, Any]) -> Comparison:
+        return _finite(replace(result, **{name: inputs[name] for name in self.live}))
 
     def _reported(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """A table of the texts; where there are documents too, with a column that says of which list a text is."""
-        import pandas as pd
-
         rows = [{"text": text, "list": name} for name in ("texts", "documents") for text in inputs[name]]
         own = {"data": rows, "frame": pd.DataFrame(rows), "texts": [row["text"] for row in rows], "column": "text"}
         return {**inputs, **own, "list": "list" if inputs["documents"] else ""}
 
     def _code(self, inputs: dict[str, Any]) -> str:
         texts, documents = (_written(inputs[name]) for name in ("texts", "documents"))
-        (choice, arrangement, threshold), name = _view(inputs), model_name(inputs["model"])
-        sort, every = arrangement == "by cluster", choice == ALL
-        function = "cosine" if every else choice
-        names = [*(["cluster_order"] if sort else []), "comparison_figure" if every else "similarity_figure"]
-        lines = [f"from widgets import {', '.join(names)}", "from workbench import SentenceTransformer", ""]
-        lines += ["texts = [", *(f"    {text!r}," for text in texts), "]"]
+        name, threshold = model_name(inputs["model"]), inputs["threshold"]
+        sort, every = inputs["order"] == "by cluster", inputs["similarity"] == ALL
+        function = "cosine" if every else inputs["similarity"]
+        rows, columns = ("rows", "columns") if sort else ("None", "None")
+        encode = ["embeddings = others = model.encode(texts)"]
+        order = ["rows = columns = cluster_order(similarities)"] * sort
         if documents:
-            lines += ["documents = [", *(f"    {text!r}," for text in documents), "]"]
-        lines += [f"model = SentenceTransformer({name!r}, similarity_fn_name={function!r})"]
-        if documents:
-            lines += ["embeddings, others = model.encode_query(texts), model.encode_document(documents)"]
-        else:
-            lines += ["embeddings = others = model.encode(texts)"]
-        lines += ["similarities = model.similarity(embeddings, others).numpy()"]
-        rows = columns = "None"
-        if sort and not documents:
-            lines += ["rows = columns = cluster_order(similarities)"]
-        elif sort:
-            lines += ["rows = cluster_order(model.similarity(embeddings, embeddings).numpy())"]
-            lines += ["columns = cluster_order(model.similarity(others, others).numpy())"]
-        if sort:
-            rows, columns = "rows", "columns"
+            encode = ["embeddings, others = model.encode_query(texts), model.encode_document(documents)"]
+            order = [
+                "rows = cluster_order(model.similarity(embeddings, embeddings).numpy())",
+                "columns = cluster_order(model.similarity(others, others).numpy())",
+            ] * sort
         if every:
-            others = "others" if documents else "None"
-            lines += [f"figure = comparison_figure(embeddings, {others}, {rows}, {columns})"]
+            draw = f"comparison_figure(embeddings, {'others' if documents else 'None'}, {rows}, {columns})"
         else:
             more = f", documents=documents, document_order={columns}" if documents else ""
             more += "" if threshold is None else f", threshold={threshold!r}"
-            lines += [f"figure = similarity_figure(texts, similarities, {function!r}, {rows}{more})"]
-        return "\n".join([*lines, "figure.show()", ""])
-
-
-def _view(inputs: dict[str, Any]) -> tuple[str, str, float | None]:
-    return inputs["similarity"], inputs["order"], inputs["threshold"]
+            draw = f"similarity_figure(texts, similarities, {function!r}, {rows}{more})"
+        return "\n".join(
+            [
+                f"from widgets import {'cluster_order, ' * sort}{draw.partition('(')[0]}",
+                "from workbench import SentenceTransformer",
+                "",
+                f"texts = {written(texts)}",
+                *[f"documents = {written(documents)}"] * bool(documents),
+                f"model = SentenceTransformer({name!r}, similarity_fn_name={function!r})",
+                *encode,
+                "similarities = model.similarity(embeddings, others).numpy()",
+                *order,
+                f"figure = {draw}",
+                "figure.show()",
+                "",
+            ]
+        )
 
 
 def _finite(result: Comparison) -> Comparison:
@@ -294,7 +248,3 @@ def _finite(result: Comparison) -> Comparison:
 
 def _written(texts: list[str]) -> list[str]:
     return [text for text in texts if text.strip()]
-
-
-def _lines(text: str) -> list[str]:
-    return [line.strip() for line in text.splitlines() if line.strip()]

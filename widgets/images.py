@@ -2,23 +2,22 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ipywidgets as widgets
-import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
 import traitlets as tr
 
 from widgets._data import bundled_sets
+from widgets._data_panel import DataPanel
+from widgets._fields import Column, Model
+from widgets._models import model_name, vectors_of
 from widgets._parts import styled
-from widgets._pickers import DataPanel, Model, load_model, model_name
 from widgets._picture_figure import picture_figure, picture_grid, thumbnail
 from widgets._theme import count, cut
 from workbench.errors import WorkbenchError
 from workbench.images import open_image
-
-if TYPE_CHECKING:
-    import pandas as pd
-    import plotly.graph_objects as go
 
 __all__ = ["ImagePanel"]
 
@@ -46,14 +45,12 @@ class _Seen:
         """Return the thumbnails as HTML."""
         return picture_grid(*self._columns())
 
-    def figure(self) -> "go.Figure":
+    def figure(self) -> go.Figure:
         """Return the thumbnails as a figure."""
         return picture_figure(*self._columns(), f"Nearest to “{cut(self.query, 60)}”")
 
-    def frame(self) -> "pd.DataFrame":
+    def frame(self) -> pd.DataFrame:
         """Return a row for each hit: rank, score, caption, file."""
-        import pandas as pd
-
         _, scores, captions = self._columns()
         files = [self.files[row] for row, _ in self.hits]
         ranks = range(1, len(files) + 1)
@@ -76,7 +73,7 @@ class _Seen:
         }
 
 
-class ImagePanel(DataPanel):
+class ImagePanel(DataPanel[_Seen]):
     """Find pictures by words, with a model that puts both into one space.
 
     Args:
@@ -98,19 +95,14 @@ class ImagePanel(DataPanel):
     first_step = "Choose a table with files of pictures, name a model such as clip-ViT-B-32, and press Run."
     inputs = ("data", "column", "caption", "model", "query", "top")
     live = ("query", "top")
-    columns = ("column", "caption")
+    form = ("query", "model", "data", "column")
+    unit = "picture"
     example = {"data": "captions", "column": "file", "caption": "caption"}  # noqa: RUF012 - the base class declares it
 
-    caption = tr.Unicode("")
+    caption = Column(text=True).tag(label="Captions")
     model = Model("clip-ViT-B-32")
-    query = tr.Unicode("a red car")
-    top = tr.Int(6, min=1, max=24)
-
-    @tr.observe("data", "caption")
-    def _offer_captions(self, change: Any) -> None:
-        if self.caption not in self._found:
-            self.caption = ""
-        self.fill(self._captions, [("none", ""), *((name, name) for name in self._found)], self.caption)
+    query = tr.Unicode("a red car").tag(label="Query")
+    top = tr.Int(6, min=1, max=24).tag(label="Pictures")
 
     @tr.validate("query")
     def _check_query(self, proposal: Any) -> str:
@@ -120,48 +112,33 @@ class ImagePanel(DataPanel):
 
     @tr.observe("model")
     def _name_model(self, change: Any) -> None:
-        self.fill(self._model, None, model_name(self.model))
+        self.fill(self._fields["model"], None, model_name(self.model))
 
-    def _controls(self) -> tuple[list[widgets.Widget], list[widgets.Widget]]:
-        (sets, columns, upload), path = self._data_controls()
-        self._captions = widgets.Dropdown(description="Captions", options=[("none", "")])
-        self._model = widgets.Text("clip-ViT-B-32", description="Model: name or folder", continuous_update=False)
-        query = widgets.Text(description="Query", continuous_update=False)
-        top = widgets.BoundedIntText(description="Pictures", min=1, max=24)
-        self.link(top=top)
-        self.observe(lambda change: self.fill(query, None, self.query), "query")
-        self.fill(query, None, self.query)
-        for name, control in {"query": query, "caption": self._captions, "model": self._model}.items():
-            control.observe(lambda change, name=name: self.pick(name, change["new"].strip()), "value")
+    def _controls(self) -> dict[str, Any]:
         self._grid = styled(widgets.HTML(), "wb-grid")
-        return [query, self._model, sets, columns], [self._captions, top, upload, *path]
-
-    def _amount(self, inputs: dict[str, Any]) -> tuple[int, str]:
-        return len(inputs["texts"]), "picture" if len(inputs["texts"]) == 1 else "pictures"
+        model = widgets.Text(self.model, description="Model: name or folder", continuous_update=False)
+        model.observe(lambda change: self.pick("model", change["new"].strip()), "value")
+        return {**super()._controls(), "model": model}
 
     def _compute(self, inputs: dict[str, Any]) -> _Seen:
         if not (files := _files(inputs)):
             raise WorkbenchError("There are no pictures yet. Choose a table that has a column with their files.")
-        vectors = np.asarray(load_model(inputs["model"]).encode(files), dtype=np.float32)
-        return self._find(inputs, files, vectors)
+        return self._find(inputs, files, vectors_of(inputs["model"], files))
 
-    def _again(self, result: Any, inputs: dict[str, Any]) -> _Seen:
+    def _again(self, result: _Seen, inputs: dict[str, Any]) -> _Seen:
         return self._find(inputs, _files(inputs), result.vectors)
 
     def _find(self, inputs: dict[str, Any], files: list[Path], vectors: Any) -> _Seen:
         from workbench.search import semantic_search
 
-        asked = np.asarray(load_model(inputs["model"]).encode(inputs["query"]), dtype=np.float32)
-        hits = [
-            (int(one["corpus_id"]), float(one["score"]))
-            for one in semantic_search(asked, vectors, top_k=inputs["top"])[0]
-        ]
+        found = semantic_search(vectors_of(inputs["model"], inputs["query"]), vectors, top_k=inputs["top"])[0]
+        hits = [(int(one["corpus_id"]), float(one["score"])) for one in found]
         frame, names = inputs["frame"], [str(file) for file in inputs["texts"]]
         captions = frame[inputs["caption"]].fillna("").astype(str).tolist() if inputs["caption"] else names
         small = [thumbnail(open_image(files[row])) for row, _ in hits]
         return _Seen(inputs["query"], hits, names, captions, small, model_name(inputs["model"]), vectors)
 
-    def _views(self, result: Any) -> list[widgets.Widget]:
+    def _views(self, result: _Seen) -> list[widgets.Widget]:
         return [self._grid]
 
     @tr.observe("result")
@@ -172,7 +149,7 @@ class ImagePanel(DataPanel):
         return (
             "from pathlib import Path\n\nfrom widgets import as_frame\nfrom workbench import SentenceTransformer\n"
             "from workbench.search import semantic_search\n\n"
-            f"{self._data_code(inputs) if inputs['data'] is not None else 'texts = []' + chr(10)}"
+            f"{self._data_code(inputs) or 'texts = []'}\n"
             f"files = [Path({str(_folder(inputs['data']))!r}, name) for name in texts]\n"
             f"model = SentenceTransformer({model_name(inputs['model'])!r})\n"
             f"query, vectors = model.encode({inputs['query']!r}), model.encode(files)\n"

@@ -2,20 +2,22 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
 import ipywidgets as widgets
 import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
 import traitlets as tr
 
+from widgets._data_panel import DataPanel
+from widgets._fields import Choice, Column, Model
 from widgets._mining_figure import mining_figure, taken_at
-from widgets._pickers import DataPanel, Model, ModelPicker, load_model, model_name
+from widgets._models import load_model, model_name
+from widgets._parts import button
 from widgets._theme import count
-from workbench.errors import WorkbenchError, choose
-
-if TYPE_CHECKING:
-    import pandas as pd
-    import plotly.graph_objects as go
+from workbench.errors import WorkbenchError
 
 __all__ = ["MiningPanel"]
 
@@ -31,7 +33,7 @@ _MOST_PAIRS = 100_000
 class _Mined:
     """Pairs, best first, and the threshold that a pair must reach."""
 
-    pairs: "pd.DataFrame"  # score, i, j, text i, text j, and "true" where it is known
+    pairs: pd.DataFrame  # score, i, j, text i, text j, and "true" where it is known
     threshold: float
     best: float  # the threshold of the best F1, or a usual one
     positives: int
@@ -47,15 +49,15 @@ class _Mined:
     def _true(self) -> Any:
         return self.pairs["true"].to_numpy() if "true" in self.pairs else None
 
-    def plain(self) -> "pd.DataFrame":
+    def plain(self) -> pd.DataFrame:
         """Return the pairs that score ``threshold`` or more."""
         return self.frame()
 
-    def figure(self) -> "go.Figure":
+    def figure(self) -> go.Figure:
         """Return how the scores spread, and what the threshold takes."""
         return mining_figure(self.pairs["score"], self.threshold, self._true(), self.positives, self.score)
 
-    def frame(self) -> "pd.DataFrame":
+    def frame(self) -> pd.DataFrame:
         """Return the pairs that score ``threshold`` or more, best first."""
         frame = self.pairs[self.pairs["score"] >= self.threshold].reset_index(drop=True)
         return frame.assign(true=["✓" if true else "✗" for true in frame["true"]]) if "true" in frame else frame
@@ -86,7 +88,7 @@ class _Mined:
         }
 
 
-class MiningPanel(DataPanel):
+class MiningPanel(DataPanel[_Mined]):
     """Find paraphrases in one column, or translated sentences in two, and choose how alike is alike enough.
 
     Args:
@@ -110,42 +112,20 @@ class MiningPanel(DataPanel):
     labels_in = "labels"
     inputs = ("data", "column", "partner", "labels", "aligned", "model", "margin", "threshold")
     live = ("threshold",)
-    columns = ("column", "partner", "labels")
+    form = ("data", "column", "labels", "model", "threshold")
     example = {"data": "paraphrases", "column": "text", "labels": "meaning"}  # noqa: RUF012 - see Panel
 
-    partner = tr.Unicode("")
-    labels = tr.Unicode("")
-    aligned = tr.Bool(True)
-    model = Model("starter")
-    margin = tr.Unicode("ratio")
+    partner = Column(text=True).tag(label="Translations in")
+    labels = Column().tag(label="Labels of meaning")
+    aligned = tr.Bool(True).tag(label="Rows", options=[("belong together", True), ("in any order", False)])
+    model = Model("starter").tag(label="Model")
+    margin = Choice("ratio", list(_MARGINS)).tag(label="Margin")
     threshold = tr.Float(None, allow_none=True)
 
     @property
     def reading(self) -> dict[str, float]:
         """The number of pairs that the threshold takes and, where labels are known, precision, recall and F1."""
-        reading: dict[str, float] = self._need().reading
-        return reading
-
-    @tr.observe("data")
-    def _take_data(self, change: Any) -> None:
-        super()._take_data(change)
-        columns = [] if self._frame is None else [str(name) for name in self._frame.columns]
-        for name, menu, options in (("partner", self._partners, list(self._found)), ("labels", self._labels, columns)):
-            kept = getattr(self, name) if getattr(self, name) in options else ""
-            self.fill(menu, [("none", ""), *((option, option) for option in options)], kept)
-            setattr(self, name, kept)
-
-    @tr.validate("partner", "labels")
-    def _check_side(self, proposal: Any) -> str:
-        name, known = proposal["value"], self._found if proposal["trait"].name == "partner" else self._frame
-        if name:
-            choose("column", name, {} if known is None else dict.fromkeys(map(str, known)))
-        return str(name)
-
-    @tr.validate("margin")
-    def _check_margin(self, proposal: Any) -> str:
-        choose("margin", proposal["value"], _MARGINS)
-        return str(proposal["value"])
+        return self._need().reading
 
     @tr.validate("threshold")
     def _check_threshold(self, proposal: Any) -> float | None:
@@ -159,38 +139,25 @@ class MiningPanel(DataPanel):
         if self.result is not None:
             value = self.result.best if self.threshold is None else self.threshold
             ends = [*self.result.pairs["score"], value]
-            with self.filling(), self._slider.hold_trait_notifications():
-                self._slider.min, self._slider.max = math.floor(100 * min(ends)) / 100, math.ceil(100 * max(ends)) / 100
-                self._slider.value = value
+            slider = self._fields["threshold"]
+            with self.filling(), slider.hold_trait_notifications():
+                slider.min, slider.max = math.floor(100 * min(ends)) / 100, math.ceil(100 * max(ends)) / 100
+                slider.value = value
 
     def _actions(self) -> list[widgets.Widget]:
-        best = widgets.Button(description="Best line", tooltip="The threshold of the best F1, or a usual one")
-        best.on_click(lambda button: self.pick("threshold", None))
-        return [best]
-
-    def _controls(self) -> tuple[list[widgets.Widget], list[widgets.Widget]]:
-        self._slider = widgets.FloatSlider(
-            0.8, min=0, max=1, step=0.01, description="Threshold", continuous_update=False
+        best = button(
+            "Best line", "The threshold of the best F1, or a usual one", partial(self.pick, "threshold", None)
         )
-        self._slider.observe(lambda change: self.pick("threshold", change["new"]), "value")
-        self._partners = widgets.Dropdown(description="Translations in", options=[("none", "")])
-        self._labels = widgets.Dropdown(description="Labels of meaning", options=[("none", "")])
-        for name, control in (("partner", self._partners), ("labels", self._labels)):
-            control.observe(lambda change, name=name: self.pick(name, change["new"] or ""), "value")
-            self.observe(lambda change, control=control: self.fill(control, None, change["new"]), name)
-        aligned = widgets.Dropdown(description="Rows", options=[("belong together", True), ("in any order", False)])
-        margins = widgets.Dropdown(description="Margin", options=list(_MARGINS))
-        self.link(aligned=aligned, margin=margins)
-        models = ModelPicker(self)
-        (sets, columns, upload), path = self._data_controls()
-        shown = [sets, columns, self._labels, models.menu, self._slider]
-        return shown, [self._partners, aligned, margins, upload, *path, models.other]
+        return [best, *super()._actions()]
+
+    def _controls(self) -> dict[str, Any]:
+        line = widgets.FloatSlider(0.8, min=0, max=1, step=0.01, description="Threshold", continuous_update=False)
+        line.observe(lambda change: self.pick("threshold", change["new"]), "value")
+        return {**super()._controls(), "threshold": line}
 
     # The run.
 
     def _compute(self, inputs: dict[str, Any]) -> _Mined:
-        import pandas as pd
-
         from workbench.metrics import best_f1
         from workbench.mining import bitext_mining, paraphrase_mining
 
@@ -227,10 +194,9 @@ class MiningPanel(DataPanel):
         number = " and ".join(count(len(side)) for side in texts)
         return _Mined(pairs, threshold, best, positives, number, model_name(inputs["model"]), score)
 
-    def _again(self, result: Any, inputs: dict[str, Any]) -> _Mined:
+    def _again(self, result: _Mined, inputs: dict[str, Any]) -> _Mined:
         best = result.best if inputs["threshold"] is None else inputs["threshold"]
-        again: _Mined = replace(result, threshold=best)
-        return again
+        return replace(result, threshold=best)
 
     def _code(self, inputs: dict[str, Any]) -> str:
         model, partner = model_name(inputs["model"]), inputs["partner"]
@@ -246,7 +212,7 @@ class MiningPanel(DataPanel):
             "import pandas as pd\n\nfrom widgets import as_frame, mining_figure\n"
             "from workbench import SentenceTransformer\n"
             "from workbench.mining import bitext_mining, paraphrase_mining\n\n"
-            f"{self._data_code(inputs) if inputs['data'] is not None else ''}"
+            f"{self._data_code(inputs)}"
             "texts = [text for text in texts if text.strip()]\n"
             f"model = SentenceTransformer({model!r})\n{mine}"
             f"taken = pairs[pairs['score'] >= {line or 0.8!r}]\nprint(taken)\n"

@@ -5,18 +5,18 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
 import traitlets as tr
 
-from widgets._pickers import DataPanel, Model, ModelPicker, load_model, model_name
+from widgets._data_panel import DataPanel, written
+from widgets._fields import Model, Texts
+from widgets._models import model_name, vectors_of
 from widgets._theme import count
 from widgets._tradeoff_figure import tradeoff_figure
 from workbench.errors import WorkbenchError
-from workbench.texts import as_texts
 
 if TYPE_CHECKING:
-    import pandas as pd
-    import plotly.graph_objects as go
-
     from workbench.search import Setting, Tradeoff
 
 __all__ = ["QuantizationPanel"]
@@ -38,11 +38,11 @@ class _Measured:
         """Return the settings with their sizes, recalls and latencies."""
         return self.tradeoff
 
-    def figure(self) -> "go.Figure":
+    def figure(self) -> go.Figure:
         """Return recall by bytes and by time."""
         return tradeoff_figure(self.tradeoff, self.recall)
 
-    def frame(self) -> "pd.DataFrame":
+    def frame(self) -> pd.DataFrame:
         """Return a row for each setting, with a ✓ where it keeps the wanted recall, and ★ at the smallest of those."""
         best = self.tradeoff.best(self.recall)
         kept = ["★ smallest" if row == best else "✓" * (row.recall >= self.recall) for row in self.tradeoff.rows]
@@ -73,7 +73,7 @@ class _Measured:
         }
 
 
-class QuantizationPanel(DataPanel):
+class QuantizationPanel(DataPanel[_Measured]):
     """Measure bytes, recall and latency of float32, int8 and binary vectors, whole and shortened, on your own texts.
 
     Args:
@@ -94,42 +94,21 @@ class QuantizationPanel(DataPanel):
     purpose = "See what smaller vectors cost in right results, and save in memory and time."
     first_step = "Choose texts above, and press Run."
     inputs = ("data", "column", "model", "queries", "k", "recall", "rescore_multiplier")
+    form = ("data", "column", "model", "k", "recall")
     live = ("recall",)
     example = {"data": "faq", "column": "answer"}  # noqa: RUF012 - the base class declares it as a class variable
 
-    model = Model("starter")
-    queries = tr.List(tr.Unicode())
-    k = tr.Int(10, min=1, max=1000)
-    recall = tr.Float(0.95, min=0.0, max=1.0)
-    rescore_multiplier = tr.Int(4, min=1, max=100)
+    model = Model("starter").tag(label="Model")
+    queries = Texts().tag(label="Queries, one a line", rows=3)
+    k = tr.Int(10, min=1, max=1000).tag(label="Results (k)")
+    recall = tr.Float(0.95, min=0.0, max=1.0).tag(label="Wanted recall", kind=widgets.FloatSlider, step=0.01)
+    rescore_multiplier = tr.Int(4, min=1, max=100).tag(label="Candidates for each, re-scored")
     _kept: tuple[Any, Any] = (None, None)  # what was encoded, and its vectors
 
     @property
     def best(self) -> "Setting":
         """The smallest setting of the last run that keeps the wanted recall."""
-        best: Setting = self._need().tradeoff.best(self.recall)
-        return best
-
-    @tr.validate("queries")
-    def _check_queries(self, proposal: Any) -> list[str]:
-        return as_texts(proposal["value"], name="queries")[0]
-
-    @tr.observe("queries")
-    def _write_area(self, change: Any) -> None:
-        self.fill(self._area, None, "\n".join(" ".join(text.split()) for text in self.queries))
-
-    def _controls(self) -> tuple[list[widgets.Widget], list[widgets.Widget]]:
-        self._area = widgets.Textarea(description="Queries, one a line", rows=3, continuous_update=False)
-        self._area.observe(
-            lambda change: self.pick("queries", [*filter(str.strip, change["new"].splitlines())]), "value"
-        )
-        recall = widgets.FloatSlider(description="Wanted recall", min=0, max=1, step=0.01, continuous_update=False)
-        k = widgets.BoundedIntText(description="Results (k)", min=1, max=1000)
-        again = widgets.BoundedIntText(description="Candidates for each, re-scored", min=1, max=100)
-        self.link(recall=recall, k=k, rescore_multiplier=again)
-        models = ModelPicker(self)
-        (sets, columns, upload), path = self._data_controls()
-        return [sets, columns, models.menu, k, recall], [self._area, upload, *path, again, models.other]
+        return self._need().tradeoff.best(self.recall)
 
     def _compute(self, inputs: dict[str, Any]) -> _Measured:
         from workbench.search import quantization_tradeoff
@@ -138,14 +117,14 @@ class QuantizationPanel(DataPanel):
         held = 0 if inputs["queries"] else len(queries)
         asked = (texts, queries, inputs["model"])
         if self._kept[0] != asked:
-            model = load_model(inputs["model"])
-            corpus = np.asarray(getattr(model, "encode_document", model.encode)(texts), dtype=np.float32)
-            self._kept = (asked, (getattr(model, "encode_query", model.encode)(queries), corpus))
+            sides = {"encode_document": texts, "encode_query": queries}
+            corpus, query = (vectors_of(inputs["model"], side, how) for how, side in sides.items())
+            self._kept = (asked, (query, corpus))
         vectors = self._kept[1]
         tradeoff = quantization_tradeoff(*vectors, k=inputs["k"], rescore_multiplier=inputs["rescore_multiplier"])
         return _Measured(tradeoff, inputs["recall"], model_name(inputs["model"]), held)
 
-    def _again(self, result: Any, inputs: dict[str, Any]) -> _Measured:
+    def _again(self, result: _Measured, inputs: dict[str, Any]) -> _Measured:
         return _Measured(result.tradeoff, inputs["recall"], result.model, result.held)
 
     def _code(self, inputs: dict[str, Any]) -> str:
@@ -155,12 +134,11 @@ class QuantizationPanel(DataPanel):
             "queries = [text for row, text in enumerate(texts) if row in held]\n"
             "texts = [text for row, text in enumerate(texts) if row not in held]\n"
         )
-        given = "".join(f"    {text!r},\n" for text in inputs["queries"])
+        given = f"queries = {written(inputs['queries'])}\n" if inputs["queries"] else ""
         return (
             "import numpy as np\n\nfrom widgets import as_frame, tradeoff_figure\n"
             "from workbench import SentenceTransformer\nfrom workbench.search import quantization_tradeoff\n\n"
-            f"{self._data_code(inputs) if inputs['data'] is not None else ''}"
-            f"{f'queries = [{chr(10)}{given}]{chr(10)}' if given else held}"
+            f"{self._data_code(inputs)}{given or held}"
             f"model = SentenceTransformer({model_name(inputs['model'])!r})\n"
             "vectors = model.encode_query(queries), model.encode_document([text for text in texts if text.strip()])\n"
             f"tradeoff = quantization_tradeoff(\n    *vectors, k={inputs['k']}, "

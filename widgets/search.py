@@ -6,25 +6,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
+import plotly.graph_objects as go
 import traitlets as tr
 
 from widgets._data import as_frame, is_data
+from widgets._data_panel import DataPanel
+from widgets._fields import Choice, Column, Model, Texts
 from widgets._found import Found, K, Pipeline, query_words
-from widgets._pickers import DataPanel, Model, ModelPicker, load_model, load_reranker, model_name
+from widgets._models import load_model, load_reranker, model_name
 from widgets._slope_figure import metrics_figure
 from widgets._theme import cut
-from workbench.errors import WorkbenchError, choose
-from workbench.texts import as_texts
+from workbench.errors import WorkbenchError
+from workbench.search.bm25 import LANGUAGES
 
 if TYPE_CHECKING:
-    import plotly.graph_objects as go
-
     from workbench.search import Reranked
 
 __all__ = ["SearchPanel"]
 
 _RETRIEVERS = {"dense": "meaning (vectors)", "bm25": "words (BM25)", "hybrid": "both, merged by rank"}
-_ORDERS = {"": "the re-ranker alone", "rrf": "both, by ranks", "weighted": "both, by scores"}
+_ORDERS = {"rrf": "both, by ranks", "weighted": "both, by scores"}
 _Judgements = dict[str, dict[str, float]]
 
 
@@ -36,7 +37,7 @@ class _Judged(tr.TraitType[Any, Any]):
         return _judgements(value)
 
 
-class SearchPanel(DataPanel):
+class SearchPanel(DataPanel[Found]):
     """Search passages, put what was found in a better order, and see and measure what moved.
 
     Vectors and words are indexed once for the same documents and model; another query only asks.
@@ -66,29 +67,34 @@ class SearchPanel(DataPanel):
     purpose = "Find passages, then see what the re-ranker moves."
     first_step = "Choose data under More, write a query above, and press Run."
     inputs = (
-        "data", "column", "ids", "query", "queries", "judgements", "retriever", "model", "reranker", "fusion",
-        "candidates", "top", "language", "other_retriever", "other_model", "other_reranker",
+        "data", "column", "ids", "query", "queries", "judgements", "candidates", "fusion", "language", "retriever",
+        "model", "reranker", "top", "other_retriever", "other_model", "other_reranker",
     )  # fmt: skip
     live = ("query", "queries", "top")
-    columns = ("column", "ids")
+    form = ("query", "retriever", "model", "reranker", "top")
+    unit = "passage"
     example = {  # noqa: RUF012 - the base class declares it as a class variable
         "data": "faq", "column": "answer", "judgements": "faq_queries", "query": "contents arrived broken",
     }  # fmt: skip
 
-    ids = tr.Unicode("")
-    query = tr.Unicode("")
-    queries = tr.List(tr.Unicode())
+    ids = Column()
+    query = tr.Unicode("").tag(
+        label="Query", kind=widgets.Combobox, placeholder="Ask, or pick an example", layout={"flex": "1 1 100%"}
+    )
+    queries = Texts()
     judgements = _Judged({})
-    retriever = tr.Unicode("hybrid")
-    model = Model("starter")
-    reranker = Model("starter-reranker", "predict")
-    fusion = tr.Unicode("")
-    candidates = tr.Int(20, min=1, max=1000)
-    top = tr.Int(10, min=1, max=25)
-    language = tr.Unicode("english")
-    other_retriever = tr.Unicode("")
-    other_model = Model("starter")
-    other_reranker = Model("", "predict")
+    candidates = tr.Int(20, min=1, max=1000).tag(label="Candidates")
+    fusion = Choice("", _ORDERS, none="the re-ranker alone").tag(label="Order by")
+    language = Choice("english", LANGUAGES, none="any").tag(label="Language of words")
+    retriever = Choice("hybrid", _RETRIEVERS).tag(label="Retriever")
+    model = Model("starter").tag(label="Model")
+    reranker = Model("starter-reranker", "predict", kind="cross-encoder", none=True).tag(
+        label="Re-ranker", layout={"flex": "2 1 220px"}
+    )
+    top = tr.Int(10, min=1, max=25).tag(label="Ranks to show", layout={"flex": "1 1 90px"})
+    other_retriever = Choice("", _RETRIEVERS, none="nothing").tag(label="Compare with")
+    other_model = Model("starter").tag(label="Its model")
+    other_reranker = Model("", "predict", kind="cross-encoder", none=True).tag(label="Its re-ranker")
 
     def __init__(self, documents: Any = None, **inputs: Any) -> None:
         self._kept: tuple[dict[str, str], dict[Any, Any]] = ({}, {})  # documents, and what was made of them
@@ -117,84 +123,19 @@ class SearchPanel(DataPanel):
     @tr.observe("data")
     def _take_data(self, change: Any) -> None:
         super()._take_data(change)
-        columns = () if self._frame is None else self._frame.columns
-        self.ids = self.ids if self.ids in columns else "id" if "id" in columns else ""
-
-    @tr.validate("queries")
-    def _check_queries(self, proposal: Any) -> list[str]:
-        return as_texts(proposal["value"], name="queries")[0]
-
-    @tr.validate("retriever", "other_retriever")
-    def _check_retriever(self, proposal: Any) -> str:
-        name: str = proposal["value"]
-        if name or proposal["trait"].name == "retriever":
-            choose("retriever", name, _RETRIEVERS)
-        return name
-
-    @tr.validate("fusion")
-    def _check_fusion(self, proposal: Any) -> str:
-        choose("fusion", proposal["value"], _ORDERS)
-        return str(proposal["value"])
-
-    @tr.validate("language")
-    def _check_language(self, proposal: Any) -> str:
-        from workbench.search.bm25 import LANGUAGES
-
-        name: str = proposal["value"]
-        if name:
-            choose("language", name, dict.fromkeys(LANGUAGES))
-        return name
+        self.ids = self.ids or ("id" if "id" in self.known_columns() else "")
 
     @tr.observe("queries", "judgements")
     def _offer_queries(self, change: Any) -> None:
-        self._box.options = [cut(query, 200) for query in dict.fromkeys([*self.queries, *self.judgements])][:200]
+        offered = list(dict.fromkeys([*self.queries, *self.judgements]))[:200]
+        self._fields["query"].options = [cut(query, 200) for query in offered]
 
-    def _controls(self) -> tuple[list[widgets.Widget], list[widgets.Widget]]:
-        from workbench.search.bm25 import LANGUAGES
-
-        menu, kinds = widgets.Dropdown, [(label, name) for name, label in _RETRIEVERS.items()]
-        self._box = widgets.Combobox(
-            description="Query", continuous_update=False, placeholder="Ask, or pick an example"
-        )
-        first = menu(description="Retriever", options=kinds)
-        other = menu(description="Compare with", options=[("nothing", ""), *kinds])
-        orders = menu(description="Order by", options=[(label, name) for name, label in _ORDERS.items()])
-        top = widgets.BoundedIntText(description="Ranks to show", min=1, max=25)
-        candidates = widgets.BoundedIntText(description="Candidates", min=1, max=1000)
-        words = menu(description="Language of words", options=[("any", ""), *((name, name) for name in LANGUAGES)])
-        self.link(query=self._box, retriever=first, other_retriever=other, top=top)
-        self.link(candidates=candidates, language=words, fusion=orders)
-        self._judged = widgets.Text(description="Judgements: a file or a bundled set", continuous_update=False)
-        self._judged.observe(lambda change: self.pick("judgements", change["new"].strip()), "value")
-        models, others = ModelPicker(self), ModelPicker(self, "other_model", label="Its model")
-        self._rerankers = ModelPicker(self, "reranker", "cross-encoder", "Re-ranker")
-        rest = ModelPicker(self, "other_reranker", "cross-encoder", "Its re-ranker")
-        for picker, trait in ((self._rerankers, "reranker"), (rest, "other_reranker")):
-            self.fill(
-                picker.menu, [("none", ""), *picker.menu.options[: len(picker.menu.options)]], getattr(self, trait)
-            )
-        (sets, columns, upload), path = self._data_controls()
-        self._box.layout.flex, self._rerankers.menu.layout.flex, top.layout.flex = "1 1 100%", "2 1 220px", "1 1 90px"
-        shown = [self._box, first, models.menu, self._rerankers.menu, top]
-        compare = [other, others.menu, rest.menu]
-        return shown, [
-            sets,
-            columns,
-            upload,
-            *path,
-            self._judged,
-            candidates,
-            orders,
-            words,
-            *compare,
-            models.other,
-            self._rerankers.other,
-        ]
+    def _controls(self) -> dict[str, Any]:
+        judged = widgets.Text(description="Judgements: a file or a bundled set", continuous_update=False)
+        judged.observe(lambda change: self.pick("judgements", change["new"].strip()), "value")
+        return {**super()._controls(), "judgements": judged}
 
     # The run.
-
-    def _amount(self, inputs: dict[str, Any]) -> tuple[int, str]:
-        return len(inputs["texts"]), "passage" if len(inputs["texts"]) == 1 else "passages"
 
     def _compute(self, inputs: dict[str, Any]) -> Found:
         documents = _documents(inputs)
@@ -270,14 +211,14 @@ class SearchPanel(DataPanel):
             "from widgets import as_frame\n"
             "from workbench import CrossEncoder, SentenceTransformer\n"
             "from workbench.search import BM25Index, DenseIndex, HybridIndex, RetrieveRerank, open_index\n\n"
-            f"{self._data_code(inputs) if inputs['data'] is not None else ''}"
+            f"{self._data_code(inputs)}"
             f"documents = {{name: text for name, text in zip({names}, texts, strict=True) if text.strip()}}\n"
             f"query = {inputs['query'].strip()!r}\n"
             + (f"judgements = {{\n{judged}}}\n" if judged else "")
             + "\n".join(["", *parts, ""])
         )
 
-    def _figures(self, result: Any) -> "list[go.Figure]":
+    def _figures(self, result: Found) -> list[go.Figure]:
         measured = result.measured()
         return [result.figure()] + ([metrics_figure(measured)] if measured else [])
 
@@ -285,8 +226,6 @@ class SearchPanel(DataPanel):
 def _documents(inputs: dict[str, Any]) -> dict[str, str]:
     """The passages that hold text, by id."""
     texts, column = inputs["texts"], inputs["ids"]
-    if column:
-        choose("column of ids", column, dict.fromkeys(inputs["frame"].columns))
     names = [str(name) for name in (inputs["frame"][column] if column else range(len(texts)))]
     if len(set(names)) < len(names):
         twice = max(names, key=names.count)
