@@ -161,6 +161,16 @@ def test_parameters_survive_json_and_make_the_same_panel(kind, tmp_path):
         assert again.found.reranked.ids.tolist() == panel.found.reranked.ids.tolist()
 
 
+def test_judgements_of_other_passages_give_no_metrics_rather_than_zeros(panel):
+    panel.judgements = {"where is my parcel": ["17"]}
+    panel.run()
+    assert panel.metrics == {}
+    assert panel.result.facts()["Judged queries"] == "none on these passages: quality is not measured"
+    panel.judgements = {"where is my parcel": ["17", "d"]}
+    panel.run()
+    assert panel.metrics
+
+
 def test_judgements_come_as_mappings_tables_files_and_bundled_sets(tmp_path):
     table = pd.DataFrame({"query": ["q", "q", "p"], "id": [1, 2, 1], "gain": [2, 1, 0]})
     table.to_csv(tmp_path / "judged.csv", index=False)

@@ -109,7 +109,7 @@ class Found:
             "Passages searched": f"{count(self.documents)}, {count(self.blank)} more without text left out",
             "Passages shown": f"those among the first {self.top} of either order, of {len(self.texts)} found",
             "Model": " against ".join(one.name for one in self.pipelines),
-            "Judged queries": count(self.judged) if self.judged else "none: quality is not measured",
+            "Judged queries": count(self.judged) if self.judged else "none on these passages: quality is not measured",
         }
         for one in self.pipelines:
             found[f"Time of {one.name}"] = one.times()

@@ -46,7 +46,8 @@ _STYLE = """
   --jp-content-font-color1: var(--ink); --jp-content-font-color2: var(--faint); --jp-border-color1: #3d444d;
   --jp-border-color2: #3d444d; --jp-border-color3: #2a3038;
 } }
-body { margin: 0; color: var(--ink); background: var(--ground); font: 16px/1.55 system-ui, -apple-system, "Segoe UI", sans-serif; }
+body { margin: 0; color: var(--ink); background: var(--ground); }
+body { font: 16px/1.55 system-ui, -apple-system, "Segoe UI", sans-serif; }
 main { max-width: 960px; margin: 0 auto; padding: 28px 20px 60px; overflow-wrap: anywhere; }
 h1 { font-size: 28px; line-height: 1.25; margin: 0 0 8px; } h2 { font-size: 21px; margin: 40px 0 8px; }
 .wb-title { display: none; } pre { white-space: pre-wrap; font-size: 13px; }
