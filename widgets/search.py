@@ -145,7 +145,7 @@ class SearchPanel(DataPanel[Found]):
         if not query:
             raise WorkbenchError("The query is empty. Write a question, or pick one of the examples.")
         if all(documents.keys().isdisjoint(known) for known in inputs["judgements"].values()):
-            inputs = {**inputs, "judgements": {}}  # they are on other passages, of which these must not be blamed
+            inputs = {**inputs, "judgements": {}}  # all on other passages: there is nothing to measure
         if self._kept[0] != documents:
             self._kept = (documents, {})
         sides = [""] + ["other_"] * bool(inputs["other_retriever"])
