@@ -166,6 +166,7 @@ def test_judgements_of_other_passages_give_no_metrics_rather_than_zeros(panel):
     panel.run()
     assert panel.metrics == {}
     assert panel.result.facts()["Judged queries"] == "none on these passages: quality is not measured"
+    assert "judgements" not in panel.to_code()
     panel.judgements = {"where is my parcel": ["17", "d"]}
     panel.run()
     assert panel.metrics

@@ -144,8 +144,7 @@ class SearchPanel(DataPanel[Found]):
             raise WorkbenchError("There are no passages to search. Choose data under More, or pass documents.")
         if not query:
             raise WorkbenchError("The query is empty. Write a question, or pick one of the examples.")
-        if all(documents.keys().isdisjoint(known) for known in inputs["judgements"].values()):
-            inputs = {**inputs, "judgements": {}}  # all on other passages: there is nothing to measure
+        inputs = {**inputs, "judgements": _fitting(inputs)}
         if self._kept[0] != documents:
             self._kept = (documents, {})
         sides = [""] + ["other_"] * bool(inputs["other_retriever"])
@@ -190,7 +189,7 @@ class SearchPanel(DataPanel[Found]):
         return Pipeline(name, found, metrics if reranker else dict(list(metrics.items())[:1]))
 
     def _code(self, inputs: dict[str, Any]) -> str:
-        judged = "".join(f"    {query!r}: {gains!r},\n" for query, gains in inputs["judgements"].items())
+        judged = "".join(f"    {query!r}: {gains!r},\n" for query, gains in _fitting(inputs).items())
         names = f"map(str, frame[{inputs['ids']!r}])" if inputs["ids"] else "map(str, range(len(texts)))"
         parts = []
         for side, result in (("", "result"), ("other_", "other"))[: 1 + bool(inputs["other_retriever"])]:
@@ -227,12 +226,23 @@ class SearchPanel(DataPanel[Found]):
 
 def _documents(inputs: dict[str, Any]) -> dict[str, str]:
     """The passages that hold text, by id."""
-    texts, column = inputs["texts"], inputs["ids"]
-    names = [str(name) for name in (inputs["frame"][column] if column else range(len(texts)))]
+    names, column = _names(inputs), inputs["ids"]
     if len(set(names)) < len(names):
         twice = max(names, key=names.count)
         raise WorkbenchError(f"Two passages have the id {twice!r} in column {column!r}. Choose a column of unique ids.")
-    return {name: text for name, text in zip(names, texts, strict=True) if text.strip()}
+    return {name: text for name, text in zip(names, inputs["texts"], strict=True) if text.strip()}
+
+
+def _names(inputs: dict[str, Any]) -> list[str]:
+    """The ids of the passages; without a column of ids, their places."""
+    column = inputs["ids"]
+    return [str(name) for name in (inputs["frame"][column] if column else range(len(inputs["texts"])))]
+
+
+def _fitting(inputs: dict[str, Any]) -> _Judgements:
+    """The judgements, or none if all of them are on other passages: then there is nothing to measure."""
+    names, judgements = set(_names(inputs)), inputs["judgements"]
+    return {} if all(names.isdisjoint(known) for known in judgements.values()) else judgements
 
 
 def _version(model: Any) -> Any:
